@@ -1,0 +1,76 @@
+# Everything happens in one virtual environment, $(VENV). `make` alone lists the targets.
+
+PYTHON   ?= python3
+VENV     ?= .venv
+# Passed to every `pip install`, such as an --extra-index-url that has CPU builds of torch.
+PIP_ARGS ?=
+# What to install for torch: a version (torch==2.13.0) or a wheel. Plain torch is several GB of CUDA on Linux.
+TORCH    ?= torch
+# Passed on to the command of the targets demo, test, test-all.
+ARGS     ?=
+# For train: a folder with train/ (originals) and val/ (pairs); and where runs are kept, and taken up again.
+DATA     ?=
+RUNS     ?= runs
+
+BIN  := $(VENV)/bin
+PIP  := $(BIN)/python -m pip --disable-pip-version-check
+# What is installed: the project with its extras, first without torch, then with the host rooms on top.
+BASE := $(VENV)/.stamp-base
+ALL  := $(VENV)/.stamp-all
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# Two pips must not write to one environment, nor a test run while one does; nothing here gains from -j.
+.NOTPARALLEL:
+.PHONY: help venv demo test test-all lint format train clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
+
+venv: $(BASE)  ## make .venv with all that needs no torch
+
+demo: $(BASE)  ## a real chest radiograph, before and after (ARGS="--input FILE" for another image)
+	$(BIN)/edge-sr demo $(ARGS)
+
+test: $(BASE)  ## the tests that need no torch and no GPU
+	$(BIN)/python -m pytest -m "not torch and not gpu and not slow" $(ARGS)
+
+test-all: $(ALL)  ## all tests but those that need a GPU or much time; installs torch
+	$(BIN)/python -m pytest -m "not gpu and not slow" $(ARGS)
+
+lint: $(BASE)  ## ruff and mypy --strict
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(BASE)  ## let ruff mend what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+train: $(ALL)  ## train the default model on DATA=FOLDER and write its bundle; goes on where it was stopped
+	@[ -d "$(DATA)/train" ] || { echo "no $(DATA)/train; name the images with: make train DATA=FOLDER" >&2; exit 1; }
+	$(BIN)/python -m export train-vae --train "$(DATA)/train" --val "$(DATA)/val" --out $(RUNS)/vae
+	$(BIN)/python -m export train-unet --train "$(DATA)/train" --val "$(DATA)/val" --vae $(RUNS)/vae --out $(RUNS)/unet
+	$(BIN)/python -m export bundle --vae $(RUNS)/vae --unet $(RUNS)/unet --out $(RUNS)/cxr-x4
+
+clean:  ## remove the environment, caches and build output
+	rm -rf "$(VENV)" dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/pip:
+	@command -v $(PYTHON) >/dev/null || { echo "no $(PYTHON) here; name one with: make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	    { echo "edge-sr needs Python 3.10 or newer, not $$($(PYTHON) -V); name one with: make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	    { echo "$(PYTHON) cannot make environments yet; on Debian or Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(BASE): pyproject.toml | $(BIN)/pip
+	$(PIP) install $(PIP_ARGS) -e ".[cpu,dicom,demo,dev]"
+	@touch $@
+
+# lpips is wanted for the file of its linear weights alone; torchvision, which it depends on, is not.
+$(ALL): $(BASE)
+	$(PIP) install $(PIP_ARGS) "$(TORCH)" -e ".[export,calibration,bench]"
+	$(PIP) install $(PIP_ARGS) --no-deps lpips
+	@touch $@

@@ -1,0 +1,121 @@
+"""The command line of the judging side: `python -m benchmarks COMMAND`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from edge_sr.bundle import default_bundle
+from edge_sr.errors import EdgeSRError
+from edge_sr.spec import Precision
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(path_type=Path)
+RESULTS = Path(__file__).parent / "results"
+EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
+PRECISIONS = click.Choice([str(p) for p in Precision])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+def cli() -> None:
+    """Judges bundles: quality, speed, peers. Needs torch."""
+
+
+@cli.command()
+@click.option("--bundle", type=FOLDER, help="Bundle folder. [default: the shipped cxr-x4]")
+@click.option("--pairs", type=FOLDER, required=True, help="Folder with hr_256/ and lr_64/.")
+@click.option("--lpips", type=FOLDER, help="Folder with squeezenet1_1.pth (and lpips' squeeze.pth).")
+@click.option("--vae", type=FOLDER, help="The run that trained the autoencoder, for its ceiling.")
+@click.option("--precision", type=PRECISIONS, default=str(Precision.FP32))
+@click.option("--preset", "presets", multiple=True, help="A preset to show beside the default; repeatable.")
+@click.option("--seeds", type=click.IntRange(1), default=3, help="Seeds 0, 1, ...")
+@click.option("--limit", type=click.IntRange(0), default=0, help="Images at most; 0 for all.")
+@click.option("--batch", type=click.IntRange(1, 64), default=4, help="Images at once.")
+@click.option("--threads", type=click.IntRange(0, 256), default=0, help="CPU threads; 0 for all cores.")
+@click.option("--degradation", default="not stated", help="How the LR images were made, in words.")
+@click.option("--out", type=FILE, help="FOLDER/NAME of the results. [default: in benchmarks/results]")
+def quality(out: Path | None, **options: Any) -> None:
+    """Score a bundle against bicubic, its own parts and the true HR images."""
+    from benchmarks.quality import Request, run_quality
+    from benchmarks.records import check_writable, save
+
+    options["bundle"] = options["bundle"] or default_bundle()
+    options["precision"] = Precision(options["precision"])
+    request = Request(**options)
+    out = out or RESULTS / f"quality-{request.bundle.name}-{request.precision}-{request.pairs.name}"
+    check_writable(out)
+    _set_threads(request.threads)
+    outcome = run_quality(request, arguments=sys.argv[1:], track=progress)
+    written = save(out, record=outcome.record, markdown=outcome.markdown, png=outcome.png)
+    _tell(outcome.markdown, written)
+
+
+@cli.command()
+@click.option("--bundle", type=FOLDER, help="Bundle folder. [default: the shipped cxr-x4]")
+@click.option("--precision", type=PRECISIONS, default=str(Precision.FP32))
+@click.option("--steps", type=click.IntRange(1), default=20)
+@click.option("--repeats", type=click.IntRange(3), default=30, help="Measurements of each.")
+@click.option("--threads", type=click.IntRange(0, 256), default=0, help="CPU threads; 0 for all cores.")
+@click.option("--out", type=FILE, help="FOLDER/NAME of the results. [default: in benchmarks/results]")
+def loop(bundle: Path | None, precision: str, out: Path | None, **options: Any) -> None:
+    """Time the loop against its engine calls, and the whole against eager torch."""
+    from benchmarks.loop import run_loop
+    from benchmarks.records import check_writable, save
+    from benchmarks.report import loop_report
+
+    bundle = bundle or default_bundle()
+    out = out or RESULTS / f"loop-{bundle.name}-{precision}"
+    check_writable(out)
+    result = run_loop(bundle, Precision(precision), arguments=sys.argv[1:], track=progress, **options)
+    markdown = loop_report(result)
+    _tell(markdown, save(out, record=result, markdown=markdown))
+
+
+def progress(items: Sequence[Any], what: str) -> Iterable[Any]:
+    """Goes through the items with a progress bar on a terminal, and with nothing elsewhere."""
+    return tqdm(items, desc=what, disable=None, leave=False)
+
+
+def _set_threads(threads: int) -> None:
+    """Torch's threads: as many as ONNX Runtime is given."""
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def _tell(markdown: str, written: Sequence[Path]) -> None:
+    click.echo(markdown)
+    for path in written:
+        click.echo(f"wrote {path}", err=True)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs a command; an error that is understood is one line, and a hint.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        code = cli.main(list(arguments), prog_name="python -m benchmarks", standalone_mode=False)
+    except EdgeSRError as error:
+        click.echo(f"error: {error.message}", err=True)
+        if error.hint:
+            click.echo(f"hint: {error.hint}", err=True)
+        return EXIT_ERROR
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        return EXIT_INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    return int(code or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,156 @@
+"""`python -m benchmarks quality`: a bundle against bicubic, its own parts, and the true HR images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from benchmarks.board import assemble, score, seed_diversity
+from benchmarks.environment import environment
+from benchmarks.pairs import Pairs, read_pairs
+from benchmarks.records import BundleFacts, QualityResult
+from benchmarks.report import quality_table
+from benchmarks.rows import Encoder, Extras, Row, Runner, Track, make_rows, plan_rows
+from benchmarks.scores import Judge
+from benchmarks.sheet import contact_sheet
+from benchmarks.weights import latent_scale
+from edge_sr.backends import open_backend
+from edge_sr.bundle import Bundle
+from edge_sr.errors import ConfigError
+from edge_sr.pipeline import Upscaler
+from edge_sr.spec import Precision
+from export.perceptual import LPIPS
+from export.to_onnx import round_weights
+from export.train_unet import load_vae
+
+__all__ = ["Outcome", "Request", "bundle_facts", "run_quality"]
+
+Float = npt.NDArray[np.float32]
+Gray = npt.NDArray[np.uint8]
+VAE_TOLERANCE = 1e-3  # of the mean image, in [-1, 1]: another autoencoder differs by far more
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be judged, and how.
+
+    Attributes:
+        bundle, pairs: Folders.
+        precision: Of the graphs.
+        lpips: Folder of the LPIPS weights; None leaves the metric out.
+        vae: The run that trained the bundle's autoencoder; None leaves the ceiling out.
+        presets: To show beside the default.
+        seeds: How many.
+        limit: Images at most; 0 for all.
+        batch, threads: Images at once; CPU threads, 0 for all cores.
+        degradation: How the pairs' LR images were made, in words.
+    """
+
+    bundle: Path
+    pairs: Path
+    precision: Precision = Precision.FP32
+    lpips: Path | None = None
+    vae: Path | None = None
+    presets: tuple[str, ...] = ()
+    seeds: int = 3
+    limit: int = 0
+    batch: int = 4
+    threads: int = 0
+    degradation: str = "not stated"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is written: the record, the table, the contact sheet."""
+
+    record: QualityResult
+    markdown: str
+    png: bytes
+
+
+def run_quality(request: Request, *, arguments: Sequence[str], track: Track) -> Outcome:
+    """Judges a bundle. Writes nothing.
+
+    Args:
+        request: What, and how.
+        arguments: Those of the command line, for the record.
+        track: Shows progress.
+
+    Raises:
+        EdgeSRError: The bundle, the pairs or the weights cannot be used.
+    """
+    bundle = Bundle.open(request.bundle)
+    pairs = read_pairs(request.pairs, bundle, limit=request.limit)
+    operator, scale = bundle.manifest.degradation, bundle.manifest.scale
+    lpips = LPIPS(request.lpips) if request.lpips else None
+    backend = open_backend("onnxruntime", threads=request.threads)
+    with Upscaler(bundle, backend, precision=request.precision) as upscaler:
+        rows, images = _make(request, upscaler, pairs, track=track)
+        facts = bundle_facts(upscaler)
+    scores = score(Judge(scale=scale, degradation=operator, lpips=lpips), images, pairs, track=track)
+    record = assemble(
+        environment(arguments, threads=int(facts.backend["threads"])),
+        facts,
+        pairs.facts(degradation=request.degradation, operator=operator),
+        rows=rows,
+        scores=scores,
+        spreads=seed_diversity(images, pairs),
+    )
+    return Outcome(record, quality_table(record), contact_sheet(record, images, pairs))
+
+
+def _make(
+    request: Request, upscaler: Upscaler, pairs: Pairs, *, track: Track
+) -> tuple[list[Row], dict[str, Gray]]:
+    """The rows, and the images of each."""
+    runner, scale = Runner(upscaler), latent_scale(upscaler.bundle)
+    extras = Extras(
+        encoder=_hr_encoder(request.vae, runner, scale) if request.vae else None,
+        zero=None if scale is None else np.asarray(-scale[0] / scale[1], np.float32),
+    )
+    rows = plan_rows(upscaler.bundle, request.presets, extras)
+    seeds = range(request.seeds)
+    return rows, make_rows(runner, rows, pairs, extras, seeds=seeds, batch=request.batch, track=track)
+
+
+def bundle_facts(upscaler: Upscaler) -> BundleFacts:
+    """What a result says of the model."""
+    manifest = upscaler.bundle.manifest
+    return BundleFacts(
+        name=manifest.name,
+        version=manifest.version,
+        digest=upscaler.bundle.digest,
+        precision=str(upscaler.precision),
+        backend=upscaler.backend.describe(),
+    )
+
+
+def _hr_encoder(run: Path, runner: Runner, scale: tuple[Float, Float] | None) -> Encoder:
+    """The HR encoder of a training run, which no bundle has: device side has no use for it.
+
+    Raises:
+        ConfigError: The run holds no weights, or the decoder graph does not name the latent's scale.
+    """
+    if scale is None:
+        raise ConfigError("the decoder graph names no latent_mean and latent_std", hint="leave --vae out")
+    vae, (mean, std) = load_vae(run), scale
+    round_weights(vae)
+
+    def encode(lr: Float, hr: Float) -> Float:
+        with torch.inference_mode():
+            image, features, _ = vae.lr_encoder(torch.from_numpy(lr))
+            latent, _ = vae.encode(torch.from_numpy(hr), image, features)
+        difference = float(np.abs(image.numpy() - runner.encode(lr)["mean"]).max())
+        if difference > VAE_TOLERANCE and runner.upscaler.precision is Precision.FP32:
+            raise ConfigError(
+                f"the mean image of {run} differs from the bundle's by {difference:.2g}",
+                hint="name the run that trained this bundle's autoencoder, or leave --vae out",
+            )
+        return np.asarray((latent.numpy() - mean) / std, dtype=np.float32)
+
+    return encode

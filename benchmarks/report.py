@@ -1,0 +1,208 @@
+"""Results in words: the checks that a run makes, and its Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from benchmarks.records import Check, DiversityFacts, LoopResult, QualityResult, RowResult, Timing
+from benchmarks.rows import BICUBIC, CEILING, CONTROLS, MODEL, describe
+from benchmarks.scores import LPIPS_NAME, METRICS
+
+__all__ = ["loop_report", "quality_checks", "quality_table"]
+
+PSNR_UNDER_BICUBIC_DB = 0.7  # a sample of the posterior is up to 3 dB below its mean
+LPIPS_OF_BICUBIC = 0.6
+CEILING_DB = 36.0
+AGAINST_BICUBIC = ("psnr_db", "ssim", LPIPS_NAME)
+DIVERSITY_NOTES = {
+    "pixel": "spread over seeds and error of their mean, pixel by pixel",
+    "block": "the same in blocks of 8x8 pixels",
+    "regression": "spread over seeds and error of the mean image, which has seen no seed, in blocks",
+    "other": "spread over seeds and error of another image, in blocks: what all images have in common",
+}
+LOOP_CAUTION = "Times hold for this machine, and are to be compared within this run alone."
+CAUTION = (
+    "Research use only, not for diagnosis. Detail above the input's resolution is generated. The numbers hold "
+    "for these images and this degradation, and are to be compared within this run alone."
+)
+
+
+def quality_checks(rows: Sequence[RowResult], diversity: DiversityFacts | None) -> tuple[Check, ...]:
+    """What a default model has to show, as far as this run measured it.
+
+    Args:
+        rows: All of them.
+        diversity: The correlations of spread and error, where there are several seeds.
+    """
+    by_key = {row.key: row for row in rows}
+    model, bicubic = by_key[MODEL], by_key[BICUBIC]
+    psnr = model.versus[BICUBIC]["psnr_db"].mean
+    name = f"PSNR at most {PSNR_UNDER_BICUBIC_DB} dB under bicubic's"
+    checks = [_check(name, psnr, -PSNR_UNDER_BICUBIC_DB, holds=psnr >= -PSNR_UNDER_BICUBIC_DB)]
+    if CEILING in by_key:
+        ceiling = by_key[CEILING].statistics["psnr_db"].mean
+        name = f"autoencoder ceiling at least {CEILING_DB:g} dB"
+        checks.append(_check(name, ceiling, CEILING_DB, holds=ceiling >= CEILING_DB))
+    if LPIPS_NAME in model.statistics:
+        ratio = model.statistics[LPIPS_NAME].mean / bicubic.statistics[LPIPS_NAME].mean
+        name = f"LPIPS at most {LPIPS_OF_BICUBIC} of bicubic's"
+        checks.append(_check(name, ratio, LPIPS_OF_BICUBIC, holds=ratio <= LPIPS_OF_BICUBIC))
+        checks += [_control_check(by_key[key], model) for key in CONTROLS if key in by_key]
+    if diversity is not None:
+        own, other = (diversity.estimates[key] for key in ("block", "other"))
+        name = "seeds differ where this image's error is, more than where another's is (correlations)"
+        checks.append(_check(name, own.mean, other.mean, holds=own.low > max(0.0, other.mean)))
+    return tuple(checks)
+
+
+def _control_check(control: RowResult, model: RowResult) -> Check:
+    """Whether LPIPS is worse without the loop, by more than the seeds' noise and beyond doubt over images."""
+    change = control.versus[MODEL][LPIPS_NAME]
+    noise = max(row.statistics[LPIPS_NAME].seed_std or 0.0 for row in (control, model))
+    name = f"LPIPS of '{control.label.removeprefix('control: ')}' worse than ours by more than the seed noise"
+    return _check(name, change.mean, noise, holds=change.mean > noise and change.low > 0)
+
+
+def _check(claim: str, value: float, limit: float, *, holds: bool) -> Check:
+    return Check(claim=claim, value=float(f"{value:.6g}"), limit=float(f"{limit:.6g}"), holds=holds)
+
+
+def quality_table(result: QualityResult) -> str:
+    """The scoreboard as Markdown."""
+    names = [name for name in METRICS if name in result.metrics]
+    seeds = f"{len(result.seeds)} seed{'s' if len(result.seeds) != 1 else ''}"
+    bundle, data = result.bundle, result.data
+    lines = [
+        f"# {bundle.name} {bundle.version}, {bundle.precision}, on {data.name}",
+        "",
+        f"{len(data.images)} images, {seeds}; mean ± standard deviation over images, against the true HR "
+        f"image, 8 bit. How the LR images were made: {data.degradation}. Operator of LR consistency: "
+        f"{data.operator}.",
+        "",
+        *_rows(["", *[_heading(name) for name in names]], [_quality_row(row, names) for row in result.rows]),
+        "",
+        _differences_title(result),
+        "",
+        *_differences(result),
+        "",
+        *_diversity(result),
+        *_checks(result.checks),
+        *[f"- {notice}" for notice in result.notices],
+        *[""] * bool(result.notices),
+        *_footer(result),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _heading(name: str) -> str:
+    arrow = {1: " ↑", -1: " ↓", 0: ""}[METRICS[name].better]
+    return METRICS[name].label + arrow
+
+
+def _label(row: RowResult) -> str:
+    return f"**{row.label}**" if row.key == MODEL else row.label
+
+
+def _quality_row(row: RowResult, names: Iterable[str]) -> list[str]:
+    cells = [_label(row)]
+    for name in names:
+        digits, found = METRICS[name].digits, row.statistics.get(name)
+        std = "" if found is None or found.std is None else f" ± {found.std:.{digits}f}"
+        cells.append("" if found is None else f"{found.mean:.{digits}f}{std}")
+    return cells
+
+
+def _differences_title(result: QualityResult) -> str:
+    return (
+        "Differences to bicubic, image by image: mean [95 % bootstrap interval over images], and ± the "
+        f"standard deviation over {len(result.seeds)} seeds of the mean over images, the seed noise."
+    )
+
+
+def _differences(result: QualityResult) -> list[str]:
+    names = [name for name in AGAINST_BICUBIC if name in result.metrics]
+    rows = [
+        [_label(row), *[_difference(row, name) for name in names]]
+        for row in result.rows
+        if BICUBIC in row.versus
+    ]
+    return _rows(["", *[_heading(name) for name in names]], rows)
+
+
+def _difference(row: RowResult, name: str) -> str:
+    digits, change, noise = METRICS[name].digits, row.versus[BICUBIC][name], row.statistics[name].seed_std
+    text = f"{change.mean:+.{digits}f} [{change.low:+.{digits}f}, {change.high:+.{digits}f}]"
+    return text if noise is None else f"{text} ± {noise:.{digits}f}"
+
+
+def _diversity(result: QualityResult) -> list[str]:
+    if result.diversity is None:
+        return []
+    lines = ["Do seeds differ where the error is? Correlations, mean over images [95 % interval]:", ""]
+    for key, found in result.diversity.estimates.items():
+        lines.append(f"- {DIVERSITY_NOTES[key]}: {found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]")
+    return [*lines, ""]
+
+
+def _checks(checks: Sequence[Check]) -> list[str]:
+    rows = [[c.claim, f"{c.value:.4g}", f"{c.limit:.4g}", "yes" if c.holds else "**no**"] for c in checks]
+    return [*_rows(["Claim", "measured", "limit", "holds"], rows), ""]
+
+
+def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A Markdown table, numbers to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def loop_report(result: LoopResult) -> str:
+    """The loop's cost as Markdown."""
+    bundle, preset = result.bundle, result.preset
+    lines = [
+        f"# Loop of {bundle.name} {bundle.version}, {bundle.precision}: {describe(preset)}",
+        "",
+        *_timings(result.loop),
+        "",
+        f"{result.image[0]}x{result.image[1]} pixels, whole, beside eager torch with the same weights:",
+        "",
+        *_timings(result.upscale),
+        "",
+        f"The peer is the faster torch, {result.peer}. Largest relative difference of its results from ours: "
+        f"{max(result.agreement.values()):.1e}.",
+        "",
+        *_checks(result.checks),
+        *[f"- {notice}" for notice in result.notices],
+        *[""] * bool(result.notices),
+        *_footer(result),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _timings(timings: dict[str, Timing]) -> list[str]:
+    rows = [
+        [name, t.note, *map(_ms, (t.median, t.low, t.high)), str(len(t.seconds))]
+        for name, t in timings.items()
+    ]
+    lines = _rows(["", "what", "median, ms", "lower quartile", "upper quartile", "runs"], rows)
+    lines[1] = "| --- | --- | ---: | ---: | ---: | ---: |"
+    return lines
+
+
+def _ms(seconds: float) -> str:
+    digits = max(0, 2 - math.floor(math.log10(max(seconds * 1e3, 1e-3))))
+    return f"{seconds * 1e3:.{digits}f}"
+
+
+def _footer(result: QualityResult | LoopResult) -> list[str]:
+    made, backend = result.environment, result.bundle.backend
+    versions = ", ".join(f"{name} {version}" for name, version in made.versions.items())
+    return [
+        f"Bundle {result.bundle.digest[:12]}, commit {made.commit[:12]}, on {backend.get('backend', '?')} "
+        f"({backend.get('provider', 'no provider')}). {made.cpu}, {made.cores} cores, {made.threads} "
+        f"threads, load {made.load}. {versions}.",
+        "",
+        f"    {made.command}",
+        "",
+        CAUTION if isinstance(result, QualityResult) else LOOP_CAUTION,
+    ]

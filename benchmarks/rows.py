@@ -1,0 +1,257 @@
+"""What the scoreboard compares, and how each row's images are made.
+
+Every image of a row is made with the same seed, as `edge-sr upscale --seed` does it: the spread over seeds is
+then what a user sees who names another one.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.pairs import Pairs
+from edge_sr.bundle import Bundle
+from edge_sr.errors import ConfigError, UsageError
+from edge_sr.image import from_unit, resize_bicubic
+from edge_sr.manifest import Preset
+from edge_sr.pipeline import TileEngine, Upscaler
+from edge_sr.spec import IMAGE, LATENT, OUTPUT, Component
+from edge_sr.tiling import position_noise_into
+
+__all__ = [
+    "BICUBIC",
+    "CEILING",
+    "CONTROLS",
+    "HR",
+    "MEAN",
+    "MODEL",
+    "ZERO",
+    "Encoder",
+    "Extras",
+    "Row",
+    "Runner",
+    "Track",
+    "describe",
+    "make_rows",
+    "plan_rows",
+]
+
+Float = npt.NDArray[np.float32]
+Gray = npt.NDArray[np.uint8]
+Track = Callable[[Sequence[Any], str], Iterable[Any]]
+"""Wraps what is gone through, to show progress."""
+Encoder = Callable[[Float, Float], Float]
+"""lr, hr -> the latent as the decoder graph takes it."""
+
+HR, BICUBIC, MEAN, CEILING, MODEL = "hr", "bicubic", "mean", "ceiling", "model"
+TRAINING_MEAN, ZERO, ONE_STEP = "training-mean-latent", "zero-latent", "one-step"
+CONTROLS = (TRAINING_MEAN, ZERO, ONE_STEP)
+"""What the model is shown not to be: rows in which the diffusion does not do its work."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the scoreboard.
+
+    Attributes:
+        key, label, note: What it is called, in files and in tables, and what it is.
+        preset: How the loop runs, where it does; such a row is made once a seed.
+    """
+
+    key: str
+    label: str
+    note: str
+    preset: Preset | None = None
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What some rows need and not every bundle comes with; None leaves the row out.
+
+    Attributes:
+        encoder: Of HR images, for the autoencoder's ceiling.
+        zero: (L, 1, 1), what a latent of zeros is once it is standardised.
+    """
+
+    encoder: Encoder | None = None
+    zero: Float | None = None
+
+
+def plan_rows(bundle: Bundle, presets: Sequence[str], extras: Extras) -> list[Row]:
+    """The rows for a bundle, in the table's order.
+
+    Args:
+        bundle: What is judged.
+        presets: Names of presets to show beside the default.
+        extras: What there is beside the bundle.
+
+    Raises:
+        UsageError: The bundle has no preset of that name.
+    """
+    diffusion = bundle.manifest.diffusion
+    if unknown := [name for name in presets if name not in diffusion.presets]:
+        raise UsageError(
+            f"bundle {bundle.manifest.name} has no preset {', '.join(unknown)}",
+            hint=f"it has {', '.join(diffusion.presets)}",
+        )
+    default = diffusion.presets[diffusion.default]
+    others = [name for name in dict.fromkeys(presets) if name != diffusion.default]
+    once = default.model_copy(update={"steps": 1})
+    rows = [
+        Row(BICUBIC, "bicubic", "OpenCV INTER_CUBIC from the LR image"),
+        Row(MEAN, "mean image (regression)", "the encoder's output alone: no diffusion"),
+        Row(CEILING, "autoencoder ceiling", "the HR image encoded and decoded: the best latent there is"),
+        Row(MODEL, f"ours, {diffusion.default}", describe(default), default),
+        *[_preset_row(name, diffusion.presets[name]) for name in others],
+        Row(TRAINING_MEAN, "control: training-mean latent", "the decoder on the mean of all latents"),
+        Row(ZERO, "control: zero latent", "the decoder on a latent of zeros"),
+        Row(ONE_STEP, "control: one step", describe(once), once),
+    ]
+    left_out = {key for key, has in ((CEILING, extras.encoder), (ZERO, extras.zero)) if has is None}
+    return [row for row in rows if row.key not in left_out]
+
+
+def _preset_row(name: str, preset: Preset) -> Row:
+    return Row(f"preset-{name}", f"ours, {name}", describe(preset), preset)
+
+
+def describe(preset: Preset) -> str:
+    """A preset in a few words."""
+    told = [f"{preset.sampler}, {preset.steps} step{'s' if preset.steps > 1 else ''}"]
+    told += [f"noise x {preset.noise_scale:g}"] * (preset.noise_scale != 1)
+    told += [f"from {preset.start:g} of the chain"] * (preset.start != 1)
+    told += [f"eta {preset.eta:g}"] * (preset.eta != 0)
+    told += [f"mean of {preset.samples} samples"] * (preset.samples > 1)
+    return ", ".join(told)
+
+
+class Runner:
+    """The three graphs of a bundle, run apart and together on batches of whole tiles.
+
+    Args:
+        upscaler: The opened bundle; closed by whoever opened it.
+
+    Raises:
+        ConfigError: The model is not for gray images.
+    """
+
+    def __init__(self, upscaler: Upscaler) -> None:
+        self.upscaler = upscaler
+        if upscaler.bundle.manifest.channels != 1:
+            raise ConfigError("quality judges models for gray images", hint="name a bundle with one channel")
+
+    def encode(self, lr: Float) -> dict[str, Float]:
+        """lr: (N, 1, t, t) in [-1, 1] -> every output of the encoder graph, by name."""
+        return self._run(Component.ENCODER, {IMAGE: lr})
+
+    def decode(self, latent: Float, encoded: Mapping[str, Float]) -> Gray:
+        """latent: (N, L, h, w), standardised -> images (N, H, W)."""
+        return to_gray(self._run(Component.DECODER, {**encoded, LATENT: latent})[OUTPUT])
+
+    def sample(self, lr: Float, preset: Preset, seed: int) -> Gray:
+        """Images (N, H, W) of LR tiles (N, 1, t, t), each as `Upscaler.upscale` makes it with this seed."""
+        engine = self.upscaler.tile_engine(preset, len(lr))
+        output = np.empty(engine.buffers[OUTPUT].shape, np.float32)
+        total = np.zeros_like(output)
+        for index in range(preset.samples):
+            engine.run(lr, *_noise(engine, preset, seed, index), output)
+            total += output
+        return to_gray(total / np.float32(preset.samples))
+
+    def latent_shape(self, count: int) -> tuple[int, ...]:
+        """(count, L, h, w)."""
+        specs = {s.name: s for s in self.upscaler.engines[Component.DECODER].inputs}
+        return specs[LATENT].concrete(count)
+
+    def _run(self, component: Component, inputs: Mapping[str, Float]) -> dict[str, Float]:
+        engine, backend = self.upscaler.engines[component], self.upscaler.backend
+        count = len(next(iter(inputs.values())))
+        specs = (*engine.inputs, *engine.outputs)
+        with backend.stream() as stream:
+            buffers = {s.name: backend.allocate(s.concrete(count), s.dtype) for s in specs}
+            for spec in engine.inputs:
+                buffers[spec.name].upload(np.ascontiguousarray(inputs[spec.name], spec.dtype), stream)
+            engine.bind(buffers).enqueue(stream)
+            results = {s.name: np.empty(buffers[s.name].shape, s.dtype) for s in engine.outputs}
+            for name, result in results.items():
+                buffers[name].download(result, stream)
+            stream.synchronize()
+            for buffer in buffers.values():
+                buffer.close()
+        return results
+
+
+def _noise(engine: TileEngine, preset: Preset, seed: int, sample: int) -> tuple[Float, Float]:
+    """First noise, scaled, and that of every step that adds some: of a tile at the origin, for each image."""
+    count, *shape = engine.latent_shape
+    first = np.empty(shape, np.float32)
+    steps = np.empty((len(engine.noisy_steps), *shape), np.float32)
+    position_noise_into(first, seed, step=0, sample=sample, y0=0, x0=0)
+    for slot, step in enumerate(engine.noisy_steps):
+        position_noise_into(steps[slot], seed, step=step + 1, sample=sample, y0=0, x0=0)
+    first *= np.float32(engine.schedule.initial_sigma * preset.noise_scale)
+    return np.repeat(first[None], count, axis=0), np.repeat(steps[:, None], count, axis=1)
+
+
+def to_gray(images: Float) -> Gray:
+    """(N, 1, H, W) in [-1, 1] -> (N, H, W) uint8, rounded as an image file would be."""
+    return np.asarray(from_unit(images[:, 0], 8), dtype=np.uint8)
+
+
+def make_rows(
+    runner: Runner,
+    rows: Sequence[Row],
+    pairs: Pairs,
+    extras: Extras,
+    *,
+    seeds: Sequence[int],
+    batch: int,
+    track: Track,
+) -> dict[str, Gray]:
+    """Makes every row's images.
+
+    Args:
+        runner: The bundle.
+        rows: What is wanted.
+        pairs: The images.
+        extras: What there is beside the bundle.
+        seeds: Of the rows whose loop runs.
+        batch: Images at once.
+        track: Shows progress.
+
+    Returns:
+        Row key -> (S, N, H, W), S being 1 where no loop runs.
+    """
+    count = len(pairs.names)
+    batches = [slice(start, start + batch) for start in range(0, count, batch)]
+    loops = [row for row in rows if row.preset is not None]
+    counts = {row.key: len(seeds) if row in loops else 1 for row in rows}
+    made = {key: np.empty((n, *pairs.hr_pixels.shape), np.uint8) for key, n in counts.items()}
+    for part in track(batches, "without a loop"):
+        for key, images in _plain_images(runner, pairs.lr[part], pairs.hr[part], extras).items():
+            made[key][0, part] = images
+    for row, slot, part in track(list(itertools.product(loops, range(len(seeds)), batches)), "loops"):
+        made[row.key][slot, part] = runner.sample(pairs.lr[part], row.preset, seeds[slot])
+    return made
+
+
+def _plain_images(runner: Runner, lr: Float, hr: Float, extras: Extras) -> dict[str, Gray]:
+    """The rows of a batch that need no loop."""
+    encoded = runner.encode(lr)
+    zeros = np.zeros(runner.latent_shape(len(lr)), np.float32)
+    scale = runner.upscaler.bundle.manifest.scale
+    made = {
+        BICUBIC: np.stack([resize_bicubic(image, scale) for image in to_gray(lr)]),
+        MEAN: to_gray(encoded["mean"]),
+        TRAINING_MEAN: runner.decode(zeros, encoded),
+    }
+    if extras.zero is not None:
+        made[ZERO] = runner.decode(zeros + extras.zero, encoded)
+    if extras.encoder is not None:
+        made[CEILING] = runner.decode(extras.encoder(lr, hr), encoded)
+    return made

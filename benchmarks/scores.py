@@ -1,0 +1,110 @@
+"""The metrics of one image: names, what they mean, and how they are computed.
+
+All are taken on 8-bit pixels against the true HR image, never against an autoencoder's decode of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from edge_sr.image import downsample, to_unit
+from edge_sr.metrics import fft_sharpness, laplacian_variance, lr_consistency, ms_ssim, nrmse, psnr, ssim
+from export.perceptual import LPIPS
+
+__all__ = ["LPIPS_NAME", "METRICS", "Judge", "Metric", "Values"]
+
+Gray = npt.NDArray[np.uint8]
+Values = dict[str, float]
+
+LPIPS_NAME = "lpips"
+CEILING_DB = 100.0
+"""What equal images are given for an infinite PSNR. One gray level in one of 256x256 pixels is 96.3 dB."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is read.
+
+    Attributes:
+        label: Its name in tables, with the unit.
+        better: 1 where more is better, -1 where less is, 0 where neither: compare with the true HR image's.
+        digits: Decimals in tables.
+    """
+
+    label: str
+    better: int
+    digits: int
+
+
+METRICS: Mapping[str, Metric] = MappingProxyType(
+    {
+        "psnr_db": Metric("PSNR, dB", 1, 2),
+        "ssim": Metric("SSIM", 1, 4),
+        "ms_ssim": Metric("MS-SSIM", 1, 4),
+        "nrmse": Metric("NRMSE", -1, 4),
+        LPIPS_NAME: Metric("LPIPS", -1, 4),
+        "laplacian_variance": Metric("Laplacian variance", 0, 1),
+        "fft_sharpness_db": Metric("FFT sharpness, dB", 0, 2),
+        "lr_consistency_db": Metric("LR consistency, dB", 0, 2),
+    }
+)
+
+
+class Judge:
+    """Scores images against their HR and LR.
+
+    Args:
+        scale: HR pixels an LR pixel, along each axis.
+        degradation: The operator of `edge_sr.image.downsample` for the consistency with the LR image.
+        lpips: None leaves LPIPS out.
+    """
+
+    def __init__(self, *, scale: int, degradation: str, lpips: LPIPS | None) -> None:
+        self._scale, self._degradation, self._lpips = scale, degradation, lpips
+
+    def compare(self, images: Sequence[Gray], hr: Gray, lr: Gray) -> list[Values]:
+        """Every metric of several images of one scene.
+
+        They are scored together so that what depends on the HR image alone is computed once.
+
+        Args:
+            images: (H, W) uint8 each.
+            hr: (H, W) uint8.
+            lr: (h, w) uint8.
+        """
+        distances = self._distances(images, hr)
+        return [
+            {
+                "psnr_db": min(CEILING_DB, psnr(image, hr)),
+                "ssim": ssim(image, hr),
+                "ms_ssim": ms_ssim(image, hr),
+                "nrmse": nrmse(image, hr),
+                **({LPIPS_NAME: distance} if self._lpips else {}),
+                **self.inspect(image, lr),
+            }
+            for image, distance in zip(images, distances, strict=True)
+        ]
+
+    def inspect(self, image: Gray, lr: Gray) -> Values:
+        """The metrics that need no HR image, which the HR image itself has too."""
+        reduced = downsample(image.astype(np.float32), self._scale, self._degradation)
+        return {
+            "laplacian_variance": laplacian_variance(image),
+            "fft_sharpness_db": fft_sharpness(image),
+            "lr_consistency_db": min(CEILING_DB, lr_consistency(reduced, lr)),
+        }
+
+    def _distances(self, images: Sequence[Gray], hr: Gray) -> list[float]:
+        """LPIPS of each image; NaN for each where it is left out."""
+        if self._lpips is None:
+            return [float("nan")] * len(images)
+        stack = torch.from_numpy(to_unit(np.stack(images))[:, None])
+        reference = torch.from_numpy(to_unit(hr)[None, None])  # broadcast: its features once
+        with torch.inference_mode():
+            return [float(value) for value in self._lpips(stack, reference)]

@@ -1,0 +1,202 @@
+"""The contact sheet: LR, bicubic, ours, HR, the difference, for the best, the median and the worst image."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from benchmarks.pairs import Pairs
+from benchmarks.records import QualityResult, RowResult
+from benchmarks.rows import BICUBIC, MODEL
+from benchmarks.scores import LPIPS_NAME, METRICS
+
+__all__ = ["DIFFERENCE_TOP", "Pick", "contact_sheet", "picks"]
+
+Gray = npt.NDArray[np.uint8]
+
+DIFFERENCE_TOP = 40  # gray levels of 255 at the end of the difference's scale
+COLOURS = "inferno"
+GRAYS, RAMP = 216, 40  # entries of the palette: a PNG with one is a third of the size
+SIDE, GAP = 256, 10  # pixels a panel side, and between panels
+LEFT, RIGHT, TOP, CAPTION, BOTTOM = 44, 92, 40, 30, 66  # pixels for text around the panels
+INK, PALE, PAPER = "#1e1e1e", "#606060", "#ffffff"  # grays: the palette has no other colours but the ramp
+DPI = 100
+SHOWN_SEED = 0
+
+
+@dataclass(frozen=True)
+class Pick:
+    """An image to show: what it stands for, and where it is among all."""
+
+    title: str
+    index: int
+
+
+def picks(values: npt.ArrayLike, *, better: int) -> list[Pick]:
+    """The best, the median and the worst image of one value an image; fewer where there are fewer images.
+
+    Args:
+        values: (N,).
+        better: 1 where more is better, -1 where less is.
+    """
+    order = np.argsort(-better * np.asarray(values, dtype=np.float64), kind="stable")
+    places = {"best": 0, "median": (len(order) - 1) // 2, "worst": len(order) - 1}
+    chosen: dict[int, str] = {}
+    for title, place in places.items():
+        chosen.setdefault(int(order[place]), title)
+    return [Pick(title, index) for index, title in chosen.items()]
+
+
+def contact_sheet(result: QualityResult, images: Mapping[str, Gray], pairs: Pairs) -> bytes:
+    """Draws the sheet, at one pixel a pixel.
+
+    Args:
+        result: Whose numbers stand beside the images.
+        images: Row -> (S, N, H, W) uint8; the first seed is shown.
+        pairs: The LR and HR images.
+
+    Returns:
+        A PNG file.
+    """
+    rows = {row.key: row for row in result.rows}
+    metric = LPIPS_NAME if LPIPS_NAME in result.metrics else "psnr_db"
+    chosen = picks(np.mean(rows[MODEL].values[metric], axis=0), better=METRICS[metric].better)
+    height = TOP + len(chosen) * (SIDE + CAPTION) + BOTTOM
+    page = _Page(LEFT + 5 * (SIDE + GAP) + RIGHT, height)
+    side = pairs.lr.shape[-1]
+    headings = (f"LR, {side}×{side}", "bicubic", f"ours: {result.bundle.name}", "true HR", "|ours − HR|")
+    for column, heading in enumerate(headings):
+        page.text(_x(column) + SIDE / 2, TOP - 13, heading, size=17, weight="bold")
+    for line, pick in enumerate(chosen):
+        y = TOP + line * (SIDE + CAPTION)
+        page.text(LEFT - 14, y + SIDE / 2, pick.title, size=17, weight="bold", rotation=90)
+        panels = _panels(images, pairs, pick.index)
+        for column, panel in enumerate(panels):
+            page.paste(panel, _x(column), y)
+        for column, key in ((1, BICUBIC), (2, MODEL)):
+            page.text(_x(column) + SIDE / 2, y + SIDE + 20, _caption(rows[key], pick.index), size=14)
+        page.text(_x(3) + SIDE / 2, y + SIDE + 20, result.data.images[pick.index], size=14, colour=PALE)
+    _legend(page, _x(5) + 4, TOP, SIDE)
+    _footer(page, result, metric)
+    return page.png()
+
+
+def _x(column: int) -> int:
+    return LEFT + column * (SIDE + GAP)
+
+
+def _panels(images: Mapping[str, Gray], pairs: Pairs, index: int) -> list[Gray]:
+    """The five panels of a line, as entries of the palette."""
+    small, truth = pairs.lr_pixels[index], pairs.hr_pixels[index]
+    bicubic, ours = images[BICUBIC][0, index], images[MODEL][SHOWN_SEED, index]
+    enlarged = len(truth) // len(small)
+    pixelated = small.repeat(enlarged, axis=0).repeat(enlarged, axis=1)
+    difference = np.abs(ours.astype(np.float64) - truth) / DIFFERENCE_TOP
+    return [*map(_grays, (pixelated, bicubic, ours, truth)), _coloured(difference)]
+
+
+def _coloured(values: npt.NDArray[np.float64]) -> Gray:
+    """Values in [0, 1] -> entries of the palette's ramp."""
+    return (GRAYS + np.rint(np.clip(values, 0, 1) * (RAMP - 1))).astype(np.uint8)
+
+
+def _grays(values: npt.NDArray[np.integer[Any]]) -> Gray:
+    """Values in 0..255 -> entries of the palette's grays."""
+    return np.rint(values * ((GRAYS - 1) / 255)).astype(np.uint8)
+
+
+def _palette() -> bytes:
+    """256 colours, three bytes each: grays, then the ramp of the difference."""
+    grays = np.rint(np.linspace(0, 255, GRAYS)).astype(np.uint8)[:, None].repeat(3, axis=1)
+    ramp = colormaps[COLOURS](np.linspace(0, 1, RAMP), bytes=True)[:, :3].astype(np.uint8)
+    return np.concatenate([grays, ramp]).tobytes()
+
+
+def _caption(row: RowResult, index: int) -> str:
+    """As in "29.83 dB, LPIPS 0.124", of the image that is shown."""
+    told = [f"{row.values['psnr_db'][SHOWN_SEED][index]:.2f} dB"]
+    if LPIPS_NAME in row.values:
+        told.append(f"LPIPS {row.values[LPIPS_NAME][SHOWN_SEED][index]:.3f}")
+    return ",  ".join(told)
+
+
+def _legend(page: _Page, x: int, y: int, height: int) -> None:
+    """The difference's one scale, which all lines share."""
+    ramp = np.linspace(1, 0, height)[:, None].repeat(14, axis=1)
+    page.paste(_coloured(ramp), x, y)
+    for level in (0, DIFFERENCE_TOP // 2, DIFFERENCE_TOP):
+        text = f"{level}+" if level == DIFFERENCE_TOP else str(level)
+        place = min(max(y + height * (1 - level / DIFFERENCE_TOP), y + 9), y + height - 6)
+        page.text(x + 20, place, text, size=14, align="left")
+    page.text(x + 74, y + height / 2, "gray levels of 255", size=14, colour=PALE, rotation=90)
+
+
+def _footer(page: _Page, result: QualityResult, metric: str) -> None:
+    model = next(row for row in result.rows if row.key == MODEL)
+    data, by = result.data, METRICS[metric].label.partition(",")[0]
+    words = f"Best, median and worst of {len(data.images)} images of '{data.name}' by our {by}; "
+    words += f"{model.note}, seed {result.seeds[SHOWN_SEED]}, {result.bundle.precision}."
+    page.text(LEFT, page.height - 40, words, size=14, align="left")
+    caution = "Detail above the input's resolution is generated. Research use only, not for diagnosis."
+    page.text(LEFT, page.height - 16, caution, size=14, align="left", colour=PALE)
+
+
+class _Page:
+    """A sheet of paper with pixels as coordinates, from the upper left."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self._figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=PAPER)
+        self._pasted: list[tuple[Gray, int, int]] = []
+
+    def text(
+        self,
+        x: float,
+        y: float,
+        words: str,
+        *,
+        size: int,
+        align: str = "center",
+        colour: str = INK,
+        weight: str = "normal",
+        rotation: int = 0,
+    ) -> None:
+        """Words on a line that stands on y, or around y where they are turned; the size is in pixels."""
+        self._figure.text(
+            x / self.width,
+            1 - y / self.height,
+            words,
+            fontsize=size * 72 / DPI,
+            ha="center" if rotation else align,
+            va="center" if rotation else "baseline",
+            color=colour,
+            weight=weight,
+            rotation=rotation,
+            parse_math=False,
+        )
+
+    def paste(self, panel: Gray, x: int, y: int) -> None:
+        """(h, w) entries of the palette with their upper left corner at x, y."""
+        self._pasted.append((panel, x, y))
+
+    def png(self) -> bytes:
+        """The page as a PNG with a palette."""
+        canvas = FigureCanvasAgg(self._figure)
+        canvas.draw()
+        pixels = _grays(np.asarray(canvas.buffer_rgba())[..., 0])
+        for panel, x, y in self._pasted:
+            pixels[y : y + panel.shape[0], x : x + panel.shape[1]] = panel
+        file = io.BytesIO()
+        picture = Image.fromarray(pixels)
+        picture.putpalette(_palette())
+        picture.save(file, "PNG", optimize=True)
+        return file.getvalue()

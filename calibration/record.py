@@ -1,0 +1,144 @@
+"""Records what flows through a bundle's graphs along whole trajectories of its deployed sampler."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.errors import CalibrationError
+from calibration.graph import read_graph
+from calibration.histogram import Histogram
+from calibration.images import CalibrationSet
+from calibration.layers import find_layers, touched
+from calibration.observe import ObservingBackend
+from calibration.recording import VERSION, Facts, Recording
+from edge_sr.bundle import Bundle
+from edge_sr.errors import EdgeSRError
+from edge_sr.manifest import Preset
+from edge_sr.pipeline import Upscaler, make_schedule
+from edge_sr.spec import IMAGE, Component, Precision
+
+__all__ = ["Recorder", "record"]
+
+Array = npt.NDArray[Any]
+Progress = Callable[[Iterable[int]], Iterator[int]]
+
+
+class Recorder:
+    """Counts what an `ObservingBackend` shows, and tells trajectories apart.
+
+    Attributes:
+        histograms: By component and tensor.
+        batches: SHA-256 of what the encoder was given for each image.
+    """
+
+    def __init__(self, watched: dict[Component, list[str]], steps: int) -> None:
+        rows = {component: steps if component is Component.STEP else 1 for component in Component}
+        self.histograms = {c: {name: Histogram(rows[c]) for name in names} for c, names in watched.items()}
+        self.batches: list[str] = []
+        self._step = 0
+
+    def begin_image(self) -> None:
+        """Tells that what comes next belongs to another image."""
+        self.batches.append("")
+
+    def __call__(self, component: Component, values: dict[str, Array]) -> None:
+        """Counts one run of a graph; it may come in parts, of which the first has the inputs."""
+        if component is Component.ENCODER and IMAGE in values:
+            seen = self.batches[-1].encode() + values[IMAGE].tobytes()
+            self.batches[-1], self._step = hashlib.sha256(seen).hexdigest(), -1
+        if component is Component.STEP and "coefficients" in values:
+            self._step += 1
+        for name in values.keys() & self.histograms[component].keys():
+            try:
+                self.histograms[component][name].add(values[name], step=max(self._step, 0) * (component is Component.STEP))
+            except CalibrationError as error:
+                raise CalibrationError(f"{component}, {name}: {error.message}") from error
+
+    def check_batches(self, names: tuple[str, ...]) -> None:
+        """Checks that every image reached the encoder, and each a different one.
+
+        Raises:
+            CalibrationError: Naming the images of which the encoder saw the same.
+        """
+        for index, digest in enumerate(self.batches):
+            if not digest:
+                raise CalibrationError(f"{names[index]} never reached the encoder")
+            if self.batches.index(digest) != index:
+                raise CalibrationError(
+                    f"the encoder was given the same for {names[self.batches.index(digest)]} and {names[index]}"
+                )
+
+
+def record(
+    bundle: Bundle,
+    images: CalibrationSet,
+    *,
+    preset: str,
+    seed: int,
+    progress: Progress = iter,  # type: ignore[assignment]
+    chunk_bytes: int = 256 << 20,
+) -> Recording:
+    """Runs every image through the deployed sampler, all steps, in FP32.
+
+    Args:
+        bundle: What is run.
+        images: What it is run on.
+        preset: Name of one of the bundle's presets. One sample is drawn, however many it averages.
+        seed: Of the first image's noise; each further image takes the next.
+        progress: Wraps the images' indices.
+        chunk_bytes: Memory for the tensors that are watched.
+
+    Raises:
+        CalibrationError: A value is not finite, batches repeat, or a graph cannot be run.
+        EdgeSRError: The engine failed; nothing is recorded then.
+    """
+    chosen = _preset(bundle, preset)
+    schedule = make_schedule(bundle, chosen)
+    recorder = Recorder(_watched(bundle), len(schedule.steps))
+    backend = ObservingBackend({c: list(h) for c, h in recorder.histograms.items()}, recorder, chunk_bytes=chunk_bytes)
+    with Upscaler(bundle, backend, precision=Precision.FP32) as upscaler:
+        for index in progress(range(len(images.images))):
+            recorder.begin_image()
+            _run(upscaler, images, index, chosen, seed)
+    recorder.check_batches(images.names)
+    facts = Facts(
+        version=VERSION,
+        graphs={str(c): bundle.graph(c, Precision.FP32).sha256 for c in Component},
+        set_digest=images.digest,
+        images_asked=len(images.images),
+        images_used=len(recorder.batches),
+        preset=preset,
+        sampler=chosen.sampler,
+        steps=len(schedule.steps),
+        timesteps=tuple(step.timestep for step in schedule.steps),
+        noise_scale=chosen.noise_scale,
+        seed=seed,
+    )
+    return Recording(facts, recorder.histograms)
+
+
+def _run(upscaler: Upscaler, images: CalibrationSet, index: int, preset: Preset, seed: int) -> None:
+    try:
+        output = upscaler.upscale(images.images[index], preset=preset, seed=seed + index)
+    except EdgeSRError as error:
+        raise CalibrationError(f"recording stopped at {images.names[index]}: {error.message}", hint=error.hint) from error
+    if not np.isfinite(output.mean).all():
+        raise CalibrationError(f"recording stopped at {images.names[index]}: the output is not finite")
+
+
+def _preset(bundle: Bundle, name: str) -> Preset:
+    presets = bundle.manifest.diffusion.presets
+    if name not in presets:
+        raise CalibrationError(f"no preset {name!r}", hint=f"one of: {', '.join(presets)}")
+    return presets[name].model_copy(update={"samples": 1})
+
+
+def _watched(bundle: Bundle) -> dict[Component, list[str]]:
+    """The tensors of every layer that can be quantised."""
+    models = {c: read_graph(bundle.graph(c, Precision.FP32).path) for c in Component}
+    return {c: touched(find_layers(model)) for c, model in models.items()}

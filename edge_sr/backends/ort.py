@@ -1,0 +1,195 @@
+"""ONNX Runtime through I/O binding: the default backend, on any CPU.
+
+Inputs and outputs are bound once to memory that this package owns (ONNX Runtime uses a numpy array on the CPU
+in place), so a run neither allocates nor copies what passes between graphs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy.typing as npt
+
+from edge_sr.backends import Buffer, Resource, Stream, check_binding
+from edge_sr.backends.host import HostBuffer, HostStream
+from edge_sr.backends.unsigned import VNNI, to_unsigned
+from edge_sr.device import describe
+from edge_sr.errors import BackendError
+from edge_sr.spec import Graph, Precision, TensorSpec
+
+__all__ = ["OnnxRuntimeBackend"]
+
+INSTALL_HINT = "install it with: pip install 'edge-sr[cpu]'"
+
+
+def _import() -> Any:
+    """The onnxruntime module.
+
+    Raises:
+        BackendError: It is not installed, or broken.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendError(f"onnxruntime cannot be imported: {error}", hint=INSTALL_HINT) from error
+    return onnxruntime
+
+
+class OnnxRuntimeBackend(Resource):
+    """Runs graphs on the CPU with ONNX Runtime."""
+
+    name = "onnxruntime"
+
+    def __init__(self, *, threads: int = 0, unsigned: bool | None = None) -> None:
+        """Prepares the session options.
+
+        Args:
+            threads: Threads inside an operator; 0 for the cores this process may use.
+            unsigned: Whether INT8 graphs are loaded in their unsigned form; None for where VNNI is present.
+
+        Raises:
+            BackendError: onnxruntime is not installed.
+        """
+        self._ort = _import()
+        self._ort.set_default_logger_severity(3)  # errors only: its warnings are about its own fusions
+        self.threads = threads or _usable_cores()
+        self.unsigned = bool(VNNI & set(describe().cpu.flags)) if unsigned is None else unsigned
+
+    def describe(self) -> dict[str, str]:
+        """Library, version, execution provider and threads."""
+        return {
+            "backend": self.name,
+            "version": str(self._ort.__version__),
+            "provider": "CPUExecutionProvider",
+            "threads": str(self.threads),
+        }
+
+    def load(self, graph: Graph) -> OnnxRuntimeEngine:
+        """Makes a session of an ONNX file.
+
+        Raises:
+            BackendError: ONNX Runtime refuses the file, or its tensors are not what the bundle says.
+        """
+        options = self._ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = self._ort.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = self._ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        if not self.unsigned:  # older x86 kernels overflow in sums of 8-bit products, but for unsigned weights
+            options.add_session_config_entry("session.x64quantprecision", "1")
+        try:
+            model = self._model(graph)
+            session = self._ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions share no base class of their own
+            raise BackendError(
+                f"onnxruntime {self._ort.__version__} refuses {graph.path.name}: {_first_line(error)}"
+            ) from error
+        _check_names(graph, session)
+        return OnnxRuntimeEngine(self._ort, session, graph)
+
+    def _model(self, graph: Graph) -> str | bytes:
+        """What the session is made of: the file, or its unsigned form."""
+        if graph.precision is Precision.INT8 and self.unsigned:
+            return to_unsigned(graph.path.read_bytes())
+        return str(graph.path)
+
+    def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> HostBuffer:
+        """Zeroed host memory."""
+        return HostBuffer.zeros(shape, dtype)
+
+    def stream(self) -> HostStream:
+        """A stream whose work is done when it is enqueued."""
+        return HostStream()
+
+
+class OnnxRuntimeEngine(Resource):
+    """A session."""
+
+    def __init__(self, ort: Any, session: Any, graph: Graph) -> None:
+        self._ort, self._session = ort, session
+        self.inputs: tuple[TensorSpec, ...] = graph.inputs
+        self.outputs: tuple[TensorSpec, ...] = graph.outputs
+
+    def bind(self, buffers: Mapping[str, Buffer]) -> OnnxRuntimeBinding:
+        """Attaches host buffers by name.
+
+        Raises:
+            BackendError: A name is missing or unknown, or a shape or element type does not fit.
+        """
+        if self._session is None:
+            raise BackendError("this engine is closed")
+        check_binding(self.inputs + self.outputs, buffers)
+        binding = self._session.io_binding()
+        held = {name: self._value(cast(HostBuffer, buffer)) for name, buffer in buffers.items()}
+        for spec in self.inputs:
+            binding.bind_ortvalue_input(spec.name, held[spec.name])
+        for spec in self.outputs:
+            binding.bind_ortvalue_output(spec.name, held[spec.name])
+        return OnnxRuntimeBinding(self._session, binding, held)
+
+    def _value(self, buffer: HostBuffer) -> Any:
+        """The buffer as ONNX Runtime sees it: the same memory."""
+        value = self._ort.OrtValue.ortvalue_from_numpy(buffer.array)
+        if value.data_ptr() != buffer.array.ctypes.data:
+            raise BackendError("onnxruntime copied a host buffer instead of using it")
+        return value
+
+    def close(self) -> None:
+        """Frees the session."""
+        self._session = None
+
+
+class OnnxRuntimeBinding:
+    """A session with its buffers attached."""
+
+    def __init__(self, session: Any, binding: Any, held: Mapping[str, Any]) -> None:
+        # The C-level binding is called directly: run_with_iobinding adds a Python layer around each step.
+        self._run, self._binding = session._sess.run_with_iobinding, binding._iobinding
+        self._held = (session, binding, held)  # alive as long as the addresses are in use
+
+    def enqueue(self, stream: Stream) -> None:
+        """Runs the graph; done on return.
+
+        Raises:
+            BackendError: ONNX Runtime failed.
+        """
+        try:
+            self._run(self._binding, None)
+        except Exception as error:
+            raise BackendError(f"onnxruntime failed: {_first_line(error)}") from error
+
+
+def _usable_cores() -> int:
+    """The cores this process may use, where the system says; else all there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _check_names(graph: Graph, session: Any) -> None:
+    """The bundle's word on a graph's tensors against the file's own.
+
+    Raises:
+        BackendError: They differ.
+    """
+    for kind, specs, found in (
+        ("inputs", graph.inputs, session.get_inputs()),
+        ("outputs", graph.outputs, session.get_outputs()),
+    ):
+        want = {s.name: (s.dtype, tuple(s.shape)) for s in specs}
+        have = {t.name: (_dtype(t.type), tuple(t.shape)) for t in found}
+        if want != have:
+            raise BackendError(
+                f"{graph.path.name}: the bundle names {kind} {want}, the file has {have}",
+                hint="export the bundle again",
+            )
+
+
+def _dtype(name: str) -> str:
+    """ONNX Runtime's "tensor(float)" as numpy's "float32"."""
+    inner = name.removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64"}.get(inner, inner)

@@ -1,0 +1,98 @@
+"""`edge-sr upscale`: image files in, image files four times larger out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from edge_sr.cli.common import choose_preset, engine_options, open_upscaler, sampling_options
+from edge_sr.errors import EdgeSRError
+from edge_sr.jobs import Failure, Result, Settings, plan_outputs, upscale_files
+
+__all__ = ["upscale"]
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="INPUT...")
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Output folder, or one .png for one input.",
+)
+@engine_options
+@sampling_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line for each input, on stdout.")
+def upscale(inputs: tuple[Path, ...], out: Path, as_json: bool, **options: Any) -> int:
+    """Enlarge images (PNG, JPEG, TIFF; 8 or 16 bit; any size).
+
+    A file that fails is named and the others are done; the exit code is then 1.
+    """
+    outputs = plan_outputs(inputs, out)
+    engine = {key: options[key] for key in ("precision", "threads", "batch")}
+    upscaler, running = open_upscaler(options["bundle"], options["backend"], **engine)
+    with upscaler:
+        changes = {key: options[key] for key in ("steps", "sampler", "noise_scale", "samples")}
+        preset = choose_preset(upscaler.bundle, options["preset"], **changes)
+        click.echo(f"{upscaler.bundle.manifest.name}, {upscaler.precision}, on {running}", err=True)
+        failed = 0
+        finished = upscale_files(upscaler, inputs, outputs, Settings(preset, options["seed"]))
+        with tqdm(total=len(inputs), unit="image", disable=not sys.stderr.isatty(), leave=False) as progress:
+            for (path, outcome), output in zip(finished, outputs, strict=True):
+                progress.update()
+                failed += isinstance(outcome, Failure)
+                with tqdm.external_write_mode(file=sys.stderr):
+                    _report(path, outcome, output, as_json=as_json, running=running)
+    if failed:
+        click.echo(f"{failed} of {len(inputs)} failed", err=True)
+    return 1 if failed else 0
+
+
+def _report(path: Path, outcome: Result | Failure, output: Path, *, as_json: bool, running: str) -> None:
+    if isinstance(outcome, Failure):
+        if as_json:
+            click.echo(json.dumps({"input": str(path), **_error(outcome.error)}))
+        click.echo(f"error: {outcome.error.message}", err=True)
+        if outcome.error.hint:
+            click.echo(f"hint: {outcome.error.hint}", err=True)
+        return
+    for notice in outcome.notices:
+        click.echo(f"note: {path}: {notice}", err=True)
+    click.echo(
+        json.dumps(_record(path, outcome, output, running)) if as_json else _line(path, outcome, output)
+    )
+
+
+def _error(error: EdgeSRError) -> dict[str, str]:
+    return {"error": error.message, "hint": error.hint, "kind": type(error).__name__}
+
+
+def _record(path: Path, result: Result, output: Path, running: str) -> dict[str, Any]:
+    height, width = result.pixels.shape[:2]
+    return {
+        "input": str(path),
+        "output": str(output),
+        "width": width,
+        "height": height,
+        "bit_depth": 8 * result.pixels.dtype.itemsize,
+        "tiles": result.tiles,
+        "seconds": {name: round(value, 6) for name, value in result.seconds.items()},
+        "consistency_db": round(result.consistency_db, 2),
+        "notices": list(result.notices),
+        "backend": running,
+        "provenance": json.loads(result.provenance["edge-sr"]),
+    }
+
+
+def _line(path: Path, result: Result, output: Path) -> str:
+    height, width = result.pixels.shape[:2]
+    total = sum(result.seconds.values())
+    tiles = "" if result.tiles == 1 else f", {result.tiles} tiles"
+    size = f"{width}x{height}{tiles}"
+    return f"{path} -> {output}  {size}  {total:.2f} s  consistency {result.consistency_db:.1f} dB"

@@ -1,0 +1,251 @@
+"""The command line of the training side: `python -m export COMMAND`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from edge_sr.errors import EdgeSRError, OutputError
+
+EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
+F = TypeVar("F", bound=Callable[..., Any])
+FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+COUNT, NOT_NEGATIVE = click.IntRange(1), click.FloatRange(0)
+VAE_HELP = "The run of train-vae, or an AutoencoderKL or AutoencoderTiny in diffusers' layout."
+COMMAND = "command.txt"  # how a run was started, for the bundle's provenance
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+def cli() -> None:
+    """Trains super-resolution models and exports them to bundles. Needs torch."""
+
+
+def originals_options(function: F) -> F:
+    """Where the images to train on come from."""
+    options = [
+        click.option("--train", type=FOLDER, required=True, help="Folder of originals, at least 256 a side."),
+        click.option("--views", default="", help="Only these views of index.csv, such as PA or PA,AP."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def training_options(function: F) -> F:
+    """The options that every training command has."""
+    options = [
+        click.option("--val", type=FOLDER, required=True, help="Folder with hr_256/ and lr_64/."),
+        click.option(
+            "--out", type=FOLDER, required=True, help="The run's folder; an unfinished run goes on."
+        ),
+        click.option("--lpips", type=FOLDER, help="Folder with squeezenet1_1.pth and lpips' squeeze.pth."),
+        click.option("--iterations", type=COUNT, default=100_000, help="Optimiser steps at most."),
+        click.option(
+            "--minutes", type=NOT_NEGATIVE, default=0.0, help="Training time at most; 0 for no limit."
+        ),
+        click.option("--learning-rate", type=click.FloatRange(0, 1, min_open=True), default=5e-4),
+        click.option("--validate-every", type=COUNT, default=400, help="Iterations between validations."),
+        click.option(
+            "--checkpoint-every", type=NOT_NEGATIVE, default=60.0, help="Seconds between checkpoints."
+        ),
+        click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0),
+        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu"),
+        click.option(
+            "--threads", type=click.IntRange(0, 256), default=0, help="CPU threads; 0 for torch's choice."
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@cli.command("prepare")
+@click.option("--images", type=FOLDER, required=True, help="Folder of originals, with folders in it or not.")
+@click.option(
+    "--metadata", type=FILE, required=True, help="CSV: Data_Entry_2017.csv, or file,patient_id,view."
+)
+@click.option("--out", type=FOLDER, required=True, help="The data set's folder; new or empty.")
+@click.option("--views", default="PA", help="Only these views, such as PA or PA,AP; empty for all.")
+@click.option("--split", default="70,20,10", help="Percent of the patients for train, val and test.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of the split.")
+def prepare(images: Path, metadata: Path, out: Path, views: str, split: str, seed: int) -> None:
+    """Make a data set: originals to train on, and pairs of 256 and 64 pixels to judge with.
+
+    No patient is on two sides. Images that cannot be used are left out and named.
+    """
+    from export.prepare import parse_shares, prepare_dataset
+
+    report = prepare_dataset(
+        images, metadata, out, views=_views(views), shares=parse_shares(split), seed=seed
+    )
+    for path, reason in report.left_out.items():
+        click.echo(f"left out: {path}: {reason}", err=True)
+    if report.absent:
+        click.echo(f"{report.absent} images of {metadata} are not in {images}", err=True)
+    counts = ", ".join(f"{name} {count}" for name, count in report.images.items())
+    click.echo(f"{out}: {counts} images; {len(report.left_out)} left out")
+
+
+@cli.command("train-vae")
+@originals_options
+@training_options
+@click.option("--batch", type=COUNT, default=8, help="Crops an iteration.")
+@click.option("--crop", default=128, help="Side of a training crop in HR pixels, a multiple of 8.")
+def train_vae(batch: int, crop: int, **options: Any) -> None:
+    """Train the LR encoder and the autoencoder of what the LR image lacks."""
+    from export.models.vae import VAEConfig
+    from export.train import fit, require_device
+    from export.train_vae import VAETask
+
+    require_device(options["device"])
+    task = VAETask(VAEConfig(), batch=batch, crop=crop, seed=options["seed"], **_data(options))
+    fit(task, _train_options(options))
+
+
+@cli.command("train-unet")
+@originals_options
+@training_options
+@click.option("--vae", type=FOLDER, required=True, help=VAE_HELP)
+@click.option("--pairs", type=COUNT, default=6336, help="Encoded pairs to train on, kept in OUT/latents.")
+@click.option("--batch", type=COUNT, default=16, help="Pairs an iteration.")
+def train_unet(vae: Path, pairs: int, batch: int, **options: Any) -> None:
+    """Train UNet-Lite on the latents of a trained autoencoder."""
+    from export.models.unet_lite import UNetConfig
+    from export.train import fit
+    from export.train_unet import UNetTask
+
+    task = UNetTask(
+        UNetConfig(),
+        vae=vae,
+        store=options["out"] / "latents",
+        pairs=pairs,
+        batch=batch,
+        seed=options["seed"],
+        device=options["device"],
+        **_data(options),
+    )
+    fit(task, _train_options(options))
+
+
+@cli.command("train-decoder")
+@training_options
+@click.option("--vae", type=FOLDER, required=True, help="The run of train-vae.")
+@click.option("--unet", type=FOLDER, required=True, help="The run of train-unet, with its encoded pairs.")
+@click.option("--pairs", default=1200, help="Pairs to sample by the loop, kept in OUT/samples-store.")
+@click.option("--batch", default=8)
+@click.option("--perceptual", default=0.1, help="Weight of LPIPS beside L1.")
+def train_decoder(vae: Path, unet: Path, pairs: int, batch: int, perceptual: float, **options: Any) -> None:
+    """Train the decoder further, on the latents that the loop gives it."""
+    from export.train import fit
+    from export.train_decoder import DecoderLoss, DecoderTask
+
+    task = DecoderTask(
+        vae=vae,
+        unet=unet,
+        val=options["val"],
+        lpips=options["lpips"],
+        store=options["out"] / "samples-store",
+        pairs=pairs,
+        batch=batch,
+        seed=options["seed"],
+        device=options["device"],
+        weights=DecoderLoss(perceptual=perceptual),
+    )
+    fit(task, _train_options(options))
+
+
+@cli.command("bundle")
+@click.option("--vae", type=FOLDER, required=True, help=VAE_HELP)
+@click.option("--unet", type=FOLDER, required=True, help="The run of train-unet.")
+@click.option("--decoder", type=FOLDER, help="The run of train-decoder, where there is one.")
+@click.option("--out", type=FOLDER, required=True, help="The bundle's folder; an older one is replaced.")
+@click.option(
+    "--card",
+    type=FILE,
+    default=Path(__file__).parent / "cards" / "cxr-x4.json",
+    help="What people are told of the model, and its presets.",
+)
+def bundle(vae: Path, unet: Path, decoder: Path | None, out: Path, card: Path) -> None:
+    """Export a trained model to a bundle, each graph verified against torch."""
+    from export.bundle import load_model, phantom, read_card, write_bundle
+
+    told = read_card(card)
+    commands = tuple(_command(run) for run in (vae, unet, decoder) if run is not None)
+    image = phantom(told["tile"], told["channels"])
+    written = write_bundle(load_model(vae, unet, decoder), told, out, image=image, commands=commands)
+    size = sum(path.stat().st_size for path in out.iterdir())
+    click.echo(f"{out}: {written.manifest.name}, {size / 1e6:.1f} MB, digest {written.digest[:12]}")
+
+
+def _data(options: dict[str, Any]) -> dict[str, Any]:
+    """What a task is told of the data."""
+    names = ("train", "val", "lpips")
+    return {name: options[name] for name in names} | {"views": _views(options["views"])}
+
+
+def _views(text: str) -> frozenset[str]:
+    return frozenset(filter(None, (view.strip() for view in text.split(","))))
+
+
+def _train_options(options: dict[str, Any]) -> Any:
+    """How to train; the command is noted in the run's folder."""
+    from export.train import TrainOptions
+
+    out = options["out"]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / COMMAND).write_text(_without_places(sys.argv[1:]) + "\n")
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error.strerror or error}") from error
+    names = ("iterations", "minutes", "learning_rate", "validate_every", "seed", "device", "threads")
+    named = {name: options[name] for name in names}
+    return TrainOptions(out=out, checkpoint_every_s=options["checkpoint_every"], **named)
+
+
+def _without_places(arguments: list[str]) -> str:
+    """The command, with every path cut to its last part: a bundle does not say where it was made."""
+    words = [f"FOLDER/{Path(word).name}" if "/" in word else word for word in arguments]
+    return shlex.join(["python", "-m", "export", *words])
+
+
+def _command(run: Path) -> str:
+    """The command that started a run."""
+    path = run / COMMAND
+    return path.read_text().strip() if path.is_file() else f"unknown ({run.name})"
+
+
+def main() -> None:
+    """Runs a command and exits with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Runs a command; an error that is understood is one line, and a hint.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        cli.main(arguments, prog_name="python -m export", standalone_mode=False)
+    except EdgeSRError as error:
+        click.echo(f"error: {error.message}", err=True)
+        if error.hint:
+            click.echo(f"hint: {error.hint}", err=True)
+        return EXIT_ERROR
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        return EXIT_INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""What is exported: each network wrapped so that its tensors have fixed names, shapes and order.
+
+    encoder   image                                       -> condition, and what the decoder reads of it
+    step      x, x0_previous, noise, coefficients,
+              time_embedding, condition                   -> x_next, x0
+    decoder   latent, and what it reads of the encoder    -> output
+
+Our own decoder reads the encoder's features and mean; one that knows nothing of the LR image reads the latent
+alone. Skips are not concatenated in what is exported: see `split_skips`. The latent is standardised here: the
+step graph sees zero mean and unit variance a channel, and the decoder undoes it first. The update of the
+sampler is part of the step graph and stays in FP32 at every precision.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from edge_sr.spec import COEFFICIENTS, IMAGE, LATENT, OUTPUT, Component
+from export.models.autoencoder import Autoencoder
+from export.models.unet_lite import UNetLite, split_skips
+
+
+@dataclass(frozen=True)
+class LatentScale:
+    """Mean and standard deviation of the latent over the training data, a channel each: (L,) float32."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+
+class EncoderGraph(nn.Module):
+    """image -> condition, and what the decoder reads beside the latent."""
+
+    def __init__(self, vae: Autoencoder) -> None:
+        super().__init__()
+        self.inputs = (IMAGE,)
+        self.outputs = ("condition", *vae.decoder_inputs)
+        self.lr_encoder = vae.lr_encoder
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """image: (N, C, h, w) -> condition (N, K, h', w'), and of features and mean what `outputs` names."""
+        mean, features, condition = self.lr_encoder(image)
+        named = {"condition": condition, "features": features, "mean": mean}
+        return tuple(named[name] for name in self.outputs)
+
+
+class StepGraph(nn.Module):
+    """One whole step of the sampler: the denoiser and the update around it."""
+
+    def __init__(self, unet: UNetLite) -> None:
+        super().__init__()
+        self.inputs = ("x", "x0_previous", "noise", "coefficients", "time_embedding", "condition")
+        self.outputs = ("x_next", "x0")
+        self.unet = unet
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        x0_previous: torch.Tensor,
+        noise: torch.Tensor,
+        coefficients: torch.Tensor,
+        time_embedding: torch.Tensor,
+        condition: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """x, x0_previous, noise: (N, L, h, w); coefficients: (N, 7); time_embedding: (N, D) -> x_next, x0."""
+        out = self.unet.denoise(x, time_embedding, condition)
+        p, q, a, b, c, d, clip = coefficients[:, :, None, None, None].unbind(1)  # (N, 1, 1, 1) each
+        x0 = torch.maximum(torch.minimum(p * x + q * out, clip), -clip)
+        return a * x + b * x0 + c * noise + d * x0_previous, x0
+
+
+class DecoderGraph(nn.Module):
+    """latent, and what the decoder reads of the LR image -> output."""
+
+    def __init__(self, vae: Autoencoder, scale: LatentScale) -> None:
+        super().__init__()
+        self.inputs = (LATENT, *vae.decoder_inputs)
+        self.outputs = (OUTPUT,)
+        self.decoder = vae.decoder
+        self.register_buffer("latent_mean", scale.mean[None, :, None, None])
+        self.register_buffer("latent_std", scale.std[None, :, None, None])
+
+    def forward(self, latent: torch.Tensor, *encoded: torch.Tensor) -> torch.Tensor:
+        """latent: (N, L, h', w'), encoded: in the order of `inputs` -> (N, C, H, W)."""
+        named = dict(zip(self.inputs[1:], encoded, strict=True))
+        output: torch.Tensor = self.decoder(latent * self.latent_std + self.latent_mean, **named)
+        return output
+
+
+GraphModule = EncoderGraph | StepGraph | DecoderGraph
+
+
+def graph_modules(vae: Autoencoder, unet: UNetLite, scale: LatentScale) -> dict[Component, GraphModule]:
+    """The three graphs of an LDM, in evaluation mode."""
+    modules: dict[Component, GraphModule] = {
+        Component.ENCODER: EncoderGraph(vae),
+        Component.STEP: StepGraph(split_skips(unet)),
+        Component.DECODER: DecoderGraph(vae, scale),
+    }
+    for module in modules.values():
+        module.eval()
+    return modules
+
+
+@torch.no_grad()
+def example_inputs(
+    modules: dict[Component, GraphModule], *, channels: int, tile: int, batch: int, seed: int
+) -> dict[str, torch.Tensor]:
+    """Seeded inputs for every graph, by name: noise as the image, and what the encoder makes of it."""
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randn((batch, channels, tile, tile), generator=generator).mul(0.5).clamp(-1, 1)
+    encoder, step = modules[Component.ENCODER], modules[Component.STEP]
+    encoded = {name: value.contiguous() for name, value in zip(encoder.outputs, encoder(image), strict=True)}
+    config = step.unet.config
+    latent = (batch, config.latent_channels, *encoded["condition"].shape[2:])
+    shapes = dict.fromkeys(("x", "x0_previous", "noise", LATENT), latent)
+    shapes |= {"coefficients": (batch, len(COEFFICIENTS)), "time_embedding": (batch, config.embedding)}
+    values = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    values["coefficients"][:, -1] = 3.0  # the clip, a positive bound
+    return {IMAGE: image, **encoded, **values}
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes of a model, as they come out of its graphs.
+
+    Attributes:
+        channels: Of the image that comes out.
+        scale: Its enlargement.
+        factor: Its pixels a latent pixel, along each axis.
+    """
+
+    channels: int
+    scale: int
+    factor: int
+
+
+@torch.no_grad()
+def measure(modules: dict[Component, GraphModule], inputs: dict[str, torch.Tensor]) -> Geometry:
+    """The sizes, from one run of the decoder."""
+    decoder = modules[Component.DECODER]
+    output = decoder(*(inputs[name] for name in decoder.inputs))
+    side = output.shape[-1]
+    return Geometry(output.shape[1], side // inputs[IMAGE].shape[-1], side // inputs[LATENT].shape[-1])

@@ -1,0 +1,1 @@
+"""The networks: a module a family, each readable in one sitting."""

@@ -1,0 +1,161 @@
+"""The autoencoder of what the low-resolution image lacks.
+
+Three convolutional networks, none of which normalises, so that tiles agree with each other:
+
+    LREncoder   LR image            -> mean image (a regression), features, condition
+    HREncoder   HR image, features  -> latent distribution          (training only)
+    Decoder     latent, features, mean image -> HR image
+
+The latent carries only what the LR image does not: the decoder sees the LR features and adds its output to
+the mean image. The distribution is that of Kingma and Welling 2014 and the latent that of Rombach et al.
+2022, with the conditional form of Sohn et al. 2015.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from export.models.autoencoder import Autoencoder
+from export.models.blocks import PlainBlock
+
+SCALE = 4  # HR pixels an LR pixel, along each axis
+RESIDUAL_GAIN = 16.0  # brings HR minus the mean image (standard deviation about 0.05) to unit scale
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """The sizes of the autoencoder.
+
+    Attributes:
+        lr_width, lr_blocks: Channels and residual blocks of the LR encoder, at the LR grid.
+        width: Channels of the HR encoder and the decoder at the LR grid (a quarter of HR).
+        deep_width: Their channels at the latent grid (an eighth of HR).
+        decoder_blocks: Residual blocks of the decoder at the LR grid; `deep_blocks` at the latent grid.
+        condition_channels: Channels of the condition that the UNet reads, at the latent grid.
+        latent_channels: Channels of the latent.
+    """
+
+    image_channels: int = 1
+    lr_width: int = 64
+    lr_blocks: int = 8
+    width: int = 64
+    deep_width: int = 96
+    decoder_blocks: int = 5
+    deep_blocks: int = 3
+    condition_channels: int = 64
+    latent_channels: int = 16
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as JSON scalars."""
+        return asdict(self)
+
+
+class LREncoder(nn.Module):
+    """Reads the LR image once; everything after it conditions on what it finds."""
+
+    def __init__(self, config: VAEConfig) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(config.image_channels, config.lr_width, 3, padding=1)
+        self.blocks = nn.Sequential(*[PlainBlock(config.lr_width) for _ in range(config.lr_blocks)])
+        self.to_mean = nn.Conv2d(config.lr_width, config.image_channels * SCALE**2, 3, padding=1)
+        self.to_condition = nn.Conv2d(config.lr_width, config.condition_channels, 3, stride=2, padding=1)
+
+    def forward(self, lr: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Encodes the LR image.
+
+        Args:
+            lr: (N, C, h, w) float32 in [-1, 1].
+
+        Returns:
+            mean: (N, C, 4h, 4w), the expected HR image; features: (N, F, h, w); condition: (N, K, h/2, w/2).
+        """
+        features = self.blocks(self.conv_in(lr))
+        detail = functional.pixel_shuffle(self.to_mean(features), SCALE)
+        mean = functional.interpolate(lr, scale_factor=SCALE, mode="nearest") + detail
+        return mean, features, self.to_condition(features)
+
+
+class HREncoder(nn.Module):
+    """Encodes an HR image, given its LR features, to the mean and log variance of its latent."""
+
+    def __init__(self, config: VAEConfig) -> None:
+        super().__init__()
+        shuffled = config.image_channels * SCALE**2
+        self.conv_in = nn.Conv2d(shuffled + config.lr_width, config.width, 3, padding=1)
+        self.blocks = nn.Sequential(PlainBlock(config.width), PlainBlock(config.width))
+        self.down = nn.Conv2d(config.width, config.deep_width, 3, stride=2, padding=1)
+        self.deep = nn.Sequential(PlainBlock(config.deep_width), PlainBlock(config.deep_width))
+        self.conv_out = nn.Conv2d(config.deep_width, 2 * config.latent_channels, 1)
+        # Begins with little noise: from a noisy start the decoder learns to ignore the latent, for good.
+        nn.init.constant_(self.conv_out.bias[config.latent_channels :], -4.0)
+
+    def forward(self, residual: torch.Tensor, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """residual: (N, C, H, W), HR minus mean image -> mean, log variance: (N, L, H/8, W/8) each."""
+        x = torch.cat([functional.pixel_unshuffle(residual * RESIDUAL_GAIN, SCALE), features], dim=1)
+        x = self.deep(self.down(self.blocks(self.conv_in(x))))
+        mean, log_variance = self.conv_out(x).chunk(2, dim=1)
+        return mean, log_variance.clamp(-12.0, 4.0)
+
+
+class Decoder(nn.Module):
+    """Decodes a latent to an HR image, with the LR features and the mean image beside it."""
+
+    def __init__(self, config: VAEConfig) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(config.latent_channels, config.deep_width, 3, padding=1)
+        self.deep = nn.Sequential(*[PlainBlock(config.deep_width) for _ in range(config.deep_blocks)])
+        self.up = nn.Conv2d(config.deep_width, 4 * config.width, 3, padding=1)
+        self.fuse = nn.Conv2d(config.width + config.lr_width, config.width, 3, padding=1)
+        self.blocks = nn.Sequential(*[PlainBlock(config.width) for _ in range(config.decoder_blocks)])
+        self.conv_out = nn.Conv2d(config.width, config.image_channels * SCALE**2, 3, padding=1)
+
+    def forward(self, latent: torch.Tensor, features: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+        """latent: (N, L, h/2, w/2), features: (N, F, h, w), mean: (N, C, 4h, 4w) -> (N, C, 4h, 4w)."""
+        x = functional.pixel_shuffle(self.up(self.deep(self.conv_in(latent))), 2)
+        x = self.blocks(functional.relu(self.fuse(torch.cat([x, features], dim=1))))
+        return mean + functional.pixel_shuffle(self.conv_out(x), SCALE)
+
+
+class VAE(Autoencoder):
+    """The three networks together, as they are trained."""
+
+    decoder_inputs = ("features", "mean")
+
+    def __init__(self, config: VAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.lr_encoder = LREncoder(config)
+        self.hr_encoder = HREncoder(config)
+        self.decoder = Decoder(config)
+
+    def encode(
+        self, hr: torch.Tensor, mean: torch.Tensor, features: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """hr: (N, C, H, W) in [-1, 1] -> mean and log variance of the latent, (N, L, H/8, W/8) each."""
+        mu, log_variance = self.hr_encoder(hr - mean, features)
+        return mu, log_variance
+
+    def forward(self, lr: torch.Tensor, hr: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Encodes, samples and decodes; returns every value that a loss needs, by name."""
+        mean, features, condition = self.lr_encoder(lr)
+        mu, log_variance = self.encode(hr, mean.detach(), features)
+        latent = mu + torch.exp(0.5 * log_variance) * torch.randn_like(mu)
+        output = self.decoder(latent, features, mean.detach())
+        return {
+            "mean": mean,
+            "output": output,
+            "condition": condition,
+            "mu": mu,
+            "log_variance": log_variance,
+        }
+
+
+def kl_per_pixel(mu: torch.Tensor, log_variance: torch.Tensor, pixels: int) -> torch.Tensor:
+    """KL divergence to the unit normal in nats an HR pixel (Kingma and Welling 2014, appendix B)."""
+    nats = 0.5 * (mu.square() + log_variance.exp() - 1 - log_variance).sum()
+    return nats / (mu.shape[0] * pixels)

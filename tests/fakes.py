@@ -1,0 +1,312 @@
+"""A bundle small enough for any test: real ONNX graphs with seeded weights, no torch, nothing learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from onnx import TensorProto, checker, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from edge_sr.bundle import Bundle, array_file, graph_file, hash_file, new_folder, write_manifest
+from edge_sr.manifest import GraphFile, Manifest, TensorEntry
+from edge_sr.schedule import NoiseSchedule, build_schedule, coefficients
+from edge_sr.spec import COEFFICIENTS, Component, Precision
+from edge_sr.tiling import position_noise
+
+__all__ = ["PRESETS", "tiny_image", "write_tiny_bundle"]
+
+Array = npt.NDArray[Any]
+Float = npt.NDArray[np.float32]
+
+OPSET, IR_VERSION = 18, 10  # those of every graph of this project
+TIMESTEPS, EMBEDDING = 20, 8
+LATENTS, CONDITION, FEATURES, HIDDEN = 4, 3, 2, 8
+CLIP = 3.0
+GOLDEN_SEED = 7
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "even": {"sampler": "ddim", "steps": 4},
+    "odd": {"sampler": "ddim", "steps": 3},
+    "one": {"sampler": "ddim", "steps": 1},
+    "noisy": {"sampler": "ddim", "steps": 4, "eta": 1.0},
+    "ancestral": {"sampler": "ddpm", "steps": 5},
+    "multistep": {"sampler": "dpmpp_2m", "steps": 5},
+    "quiet": {"sampler": "ddim", "steps": 4, "noise_scale": 0.5},
+    "late": {"sampler": "ddim", "steps": 4, "start": 0.5},
+    "mean": {"sampler": "ddim", "steps": 3, "samples": 3},
+}
+"""Ways to run the tiny bundle; "even" is its default."""
+
+
+class Geometry(NamedTuple):
+    """Sizes of a model: the tile's side in LR pixels, its enlargement, and HR pixels a latent pixel."""
+
+    tile: int
+    scale: int
+    factor: int
+
+    @property
+    def latent(self) -> int:
+        """The latent's side."""
+        return self.tile * self.scale // self.factor
+
+
+def tiny_image(height: int = 16, width: int = 16, *, seed: int = 0) -> Float:
+    """A made-up image: (1, height, width) float32 in [-1, 1]."""
+    rng = np.random.default_rng(seed)
+    return rng.uniform(-1.0, 1.0, (1, height, width)).astype(np.float32)
+
+
+def write_tiny_bundle(
+    folder: Path,
+    *,
+    precisions: Sequence[str] = ("fp32",),
+    tile: int = 16,
+    overlap: int = 4,
+    scale: int = 4,
+    factor: int = 8,
+    seed: int = 0,
+) -> Bundle:
+    """Writes a complete bundle and opens it: one channel, a 4-channel latent, 20 training timesteps.
+
+    The golden archive has the default preset's `image`, first `noise`, `latent` and `output`, and the inputs
+    and outputs of every graph as `<component>.<tensor>`, the step's being those of the first step. ONNX's
+    reference evaluator computes them, so that a runtime under test is compared with something else.
+
+    Args:
+        folder: Where; a bundle that lies there is replaced.
+        precisions: One graph a component for each, the first of them the default. All compute in FP32; they
+            differ by what the precision's rounding does to the weights.
+        tile, overlap: In LR pixels.
+        scale: Enlargement.
+        factor: HR pixels a latent pixel; it divides `scale`, or `scale` divides it.
+        seed: Of the weights.
+    """
+    geometry = Geometry(tile, scale, factor)
+    embedding = np.random.default_rng(seed).standard_normal((TIMESTEPS, EMBEDDING)).astype(np.float32)
+    with new_folder(folder) as new:
+        graphs = {c: {p: _write_graph(new, c, p, geometry, seed) for p in precisions} for c in Component}
+        paths = {c: new / graphs[c][precisions[0]].file for c in Component}
+        golden: dict[str, Any] = _golden(paths, embedding, geometry)
+        np.savez(new / "golden.npz", **golden)
+        sizes = {"scale": scale, "tile": tile, "overlap": overlap}
+        files = {
+            "graphs": graphs,
+            "time_embedding": array_file(new, "time_embedding.npy", embedding),
+            "golden": {
+                "file": "golden.npz",
+                "sha256": hash_file(new / "golden.npz"),
+                "bytes": (new / "golden.npz").stat().st_size,
+            },
+            "latent": {"channels": LATENTS, "factor": factor},
+            "default_precision": precisions[0],
+        }
+        write_manifest(new, Manifest.model_validate(_CARD | sizes | files))
+    return Bundle.open(folder)
+
+
+_DIFFUSION = {
+    "prediction": "v_prediction",
+    "noise_schedule": "cosine",
+    "timesteps": TIMESTEPS,
+    "clip": CLIP,
+    "presets": PRESETS,
+    "default": "even",
+}
+
+_CARD: dict[str, Any] = {
+    "schema_version": 1,
+    "name": "tiny",
+    "version": "0.1",
+    "description": "Made up for tests; it has learned nothing.",
+    "task": "super-resolution",
+    "channels": 1,
+    "degradation": "cubic",
+    "conditioning": {"kind": "encoder"},
+    "diffusion": _DIFFUSION,
+    "provenance": {
+        "data": "none",
+        "data_licence": "none",
+        "weights_licence": "Apache-2.0",
+        "commands": [],
+        "commit": "none",
+        "created": "2025-01-01",
+        "versions": {},
+    },
+    "intended_use": "tests",
+    "limits": ["everything"],
+}
+
+
+class _Network:
+    """The nodes and weights of a graph while it is put together."""
+
+    def __init__(self, precision: str, rng: np.random.Generator) -> None:
+        self.nodes: list[Any] = []
+        self.weights: list[Any] = []
+        self._precision, self._rng = precision, rng
+
+    def add(self, operator: str, inputs: Sequence[str], outputs: str, **attributes: Any) -> None:
+        """A node; `outputs` are separated by blanks."""
+        self.nodes.append(helper.make_node(operator, list(inputs), outputs.split(), **attributes))
+
+    def constant(self, name: str, values: Array) -> str:
+        self.weights.append(numpy_helper.from_array(values, name))
+        return name
+
+    def random(self, name: str, shape: tuple[int, ...], inputs: int) -> str:
+        """Random weights that keep the variance of so many inputs."""
+        values = self._rng.standard_normal(shape) / np.sqrt(inputs)
+        return self.constant(name, _rounded(values, self._precision))
+
+    def convolve(self, source: str, target: str, channels: tuple[int, int], *, stride: int = 1) -> None:
+        """A 3x3 convolution with bias, from so many channels to so many."""
+        inputs, outputs = channels
+        weight = self.random(f"{target}.weight", (outputs, inputs, 3, 3), inputs * 9)
+        bias = self.random(f"{target}.bias", (outputs,), 100)
+        self.add("Conv", [source, weight, bias], target, pads=[1, 1, 1, 1], strides=[stride, stride])
+
+    def enlarge(self, source: str, target: str, channels: tuple[int, int], *, scale: int) -> None:
+        """A convolution, and a pixel shuffle."""
+        inputs, outputs = channels
+        self.convolve(source, f"{target}.shuffled", (inputs, outputs * scale**2))
+        self.add("DepthToSpace", [f"{target}.shuffled"], target, blocksize=scale, mode="CRD")
+
+
+def _rounded(values: Array, precision: str) -> Float:
+    """Weights as the precision would hold them, in float32."""
+    if precision == Precision.FP32.value:
+        return values.astype(np.float32)
+    if precision == Precision.FP16.value:
+        return values.astype(np.float16).astype(np.float32)
+    step = np.abs(values).max() / 127
+    return (np.round(values / step) * step).astype(np.float32)
+
+
+def _encoder(net: _Network, geometry: Geometry) -> None:
+    """image -> condition at the latent's size, features, and mean: the image enlarged by repetition."""
+    if geometry.factor >= geometry.scale:
+        net.convolve("image", "condition", (1, CONDITION), stride=geometry.factor // geometry.scale)
+    else:
+        net.enlarge("image", "condition", (1, CONDITION), scale=geometry.scale // geometry.factor)
+    net.convolve("image", "features", (1, FEATURES))
+    copies = net.constant("copies", np.ones((geometry.scale**2, 1, 1, 1), np.float32))
+    net.add("Conv", ["image", copies], "repeated")
+    net.add("DepthToSpace", ["repeated"], "mean", blocksize=geometry.scale)
+
+
+def _step(net: _Network, geometry: Geometry) -> None:
+    """Two convolutions and the time embedding, and around them the update of `edge_sr.schedule`."""
+    net.add("Concat", ["x", "condition"], "both", axis=1)
+    net.convolve("both", "first", (LATENTS + CONDITION, HIDDEN))
+    net.add("MatMul", ["time_embedding", net.random("time.weight", (EMBEDDING, HIDDEN), EMBEDDING)], "time")
+    axes = net.constant("axes", np.array([2, 3], np.int64))
+    net.add("Unsqueeze", ["time", axes], "shift")
+    net.add("Add", ["first", "shift"], "shifted")
+    net.add("Tanh", ["shifted"], "hidden")
+    net.convolve("hidden", "network", (HIDDEN, LATENTS))
+
+    net.add("Unsqueeze", ["coefficients", axes], "columns")
+    net.add("Split", ["columns"], " ".join(COEFFICIENTS), axis=1, num_outputs=len(COEFFICIENTS))
+    net.add("Neg", ["clip"], "least")
+    for weight, tensor in (("p", "x"), ("q", "network"), ("a", "x"), ("c", "noise"), ("d", "x0_previous")):
+        net.add("Mul", [weight, tensor], f"{weight}.term")
+    net.add("Add", ["p.term", "q.term"], "unclipped")
+    net.add("Min", ["unclipped", "clip"], "from_above")
+    net.add("Max", ["from_above", "least"], "x0")
+    net.add("Mul", ["b", "x0"], "b.term")
+    net.add("Sum", ["a.term", "b.term", "c.term", "d.term"], "x_next")
+
+
+def _decoder(net: _Network, geometry: Geometry) -> None:
+    """latent, features, mean -> output = mean + a correction from the other two."""
+    net.enlarge("latent", "of_latent", (LATENTS, 1), scale=geometry.factor)
+    net.enlarge("features", "of_features", (FEATURES, 1), scale=geometry.scale)
+    net.add("Add", ["of_latent", "of_features"], "both")
+    net.add("Tanh", ["both"], "correction")
+    net.add("Add", ["mean", "correction"], "output")
+
+
+_BUILD = {Component.ENCODER: _encoder, Component.STEP: _step, Component.DECODER: _decoder}
+_READS = {
+    Component.ENCODER: ("image",),
+    Component.STEP: ("x", "x0_previous", "noise", "coefficients", "time_embedding", "condition"),
+    Component.DECODER: ("latent", "features", "mean"),
+}
+_WRITES = {
+    Component.ENCODER: ("condition", "features", "mean"),
+    Component.STEP: ("x_next", "x0"),
+    Component.DECODER: ("output",),
+}
+
+
+def _shape(name: str, geometry: Geometry) -> tuple[int | str, ...]:
+    tile, large, latent = geometry.tile, geometry.tile * geometry.scale, geometry.latent
+    shapes: dict[str, tuple[int | str, ...]] = {
+        "image": ("N", 1, tile, tile),
+        "coefficients": ("N", len(COEFFICIENTS)),
+        "time_embedding": ("N", EMBEDDING),
+        "condition": ("N", CONDITION, latent, latent),
+        "features": ("N", FEATURES, tile, tile),
+        "mean": ("N", 1, large, large),
+        "output": ("N", 1, large, large),
+    }
+    return shapes.get(name, ("N", LATENTS, latent, latent))
+
+
+def _write_graph(
+    folder: Path, component: Component, precision: str, geometry: Geometry, seed: int
+) -> GraphFile:
+    # One generator a component: the weights of every precision are the same before they are rounded.
+    net = _Network(precision, np.random.default_rng([seed, list(Component).index(component)]))
+    _BUILD[component](net, geometry)
+    sides = [
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, _shape(name, geometry)) for name in names]
+        for names in (_READS[component], _WRITES[component])
+    ]
+    graph = helper.make_graph(net.nodes, component.value, *sides, initializer=net.weights)
+    opsets = [helper.make_opsetid("", OPSET)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+    checker.check_model(model, full_check=True)
+    name = f"{component}.{precision}.onnx"
+    (folder / name).write_bytes(model.SerializeToString(deterministic=True))
+    return graph_file(
+        folder, name, _entries(_READS[component], geometry), _entries(_WRITES[component], geometry)
+    )
+
+
+def _entries(names: Sequence[str], geometry: Geometry) -> list[TensorEntry]:
+    found = [{"name": name, "dtype": "float32", "shape": _shape(name, geometry)} for name in names]
+    return [TensorEntry.model_validate(entry) for entry in found]
+
+
+def _golden(paths: dict[Component, Path], embedding: Float, geometry: Geometry) -> dict[str, Float]:
+    """One tile through every graph, by ONNX's reference evaluator."""
+    evaluators = {component: ReferenceEvaluator(str(path)) for component, path in paths.items()}
+    golden: dict[str, Float] = {}
+
+    def run(component: Component, **values: Float) -> dict[str, Float]:
+        taken = {name: np.asarray(values[name], np.float32) for name in _READS[component]}
+        given = dict(zip(_WRITES[component], evaluators[component].run(None, taken), strict=True))
+        for name, value in (taken | given).items():
+            golden.setdefault(f"{component}.{name}", value)
+        return given
+
+    noise_schedule = NoiseSchedule("cosine", timesteps=TIMESTEPS)
+    preset = PRESETS["even"]
+    schedule = build_schedule(noise_schedule, prediction="v_prediction", clip=CLIP, **preset)
+    side = geometry.latent
+    image = tiny_image(geometry.tile, geometry.tile, seed=GOLDEN_SEED)[None]
+    noise = position_noise(GOLDEN_SEED, step=0, channels=LATENTS, y0=0, x0=0, height=side, width=side)[None]
+    encoded = run(Component.ENCODER, image=image)
+    x, previous, nothing = noise, np.zeros_like(noise), np.zeros_like(noise)
+    for step, row in zip(schedule.steps, coefficients(schedule), strict=True):
+        loop = {"x": x, "x0_previous": previous, "noise": nothing, "coefficients": row[None]}
+        result = run(Component.STEP, **loop, **encoded, time_embedding=embedding[[step.timestep]])
+        x, previous = result["x_next"], result["x0"]
+    output = run(Component.DECODER, latent=x, **encoded)["output"]
+    return golden | {"image": image, "noise": noise, "latent": x, "output": output}
