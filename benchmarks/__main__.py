@@ -64,14 +64,14 @@ def quality(out: Path | None, **options: Any) -> None:
 @click.option("--out", type=FILE, help="FOLDER/NAME of the results. [default: in benchmarks/results]")
 def loop(bundle: Path | None, precision: str, out: Path | None, **options: Any) -> None:
     """Time the loop against its engine calls, and the whole against eager torch."""
-    from benchmarks.loop import run_loop
+    from benchmarks.loop import Request, run_loop
     from benchmarks.records import check_writable, save
     from benchmarks.report import loop_report
 
-    bundle = bundle or default_bundle()
-    out = out or RESULTS / f"loop-{bundle.name}-{precision}"
+    request = Request(bundle or default_bundle(), Precision(precision), **options)
+    out = out or RESULTS / f"loop-{request.bundle.name}-{request.precision}"
     check_writable(out)
-    result = run_loop(bundle, Precision(precision), arguments=sys.argv[1:], track=progress, **options)
+    result = run_loop(request, arguments=sys.argv[1:], track=progress)
     markdown = loop_report(result)
     _tell(markdown, save(out, record=result, markdown=markdown))
 

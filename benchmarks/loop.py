@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,119 +16,130 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.environment import environment
-from benchmarks.records import BundleFacts, Check, LoopResult, Timing
-from benchmarks.rows import Track
+from benchmarks.quality import bundle_facts
+from benchmarks.records import Check, LoopResult, Timing
+from benchmarks.rows import Track, draw_noise
 from benchmarks.torch_model import TorchModel, rebuild
 from edge_sr.backends import open_backend
 from edge_sr.bundle import Bundle
 from edge_sr.manifest import Preset
-from edge_sr.pipeline import TileEngine, Upscaler
-from edge_sr.spec import Precision
-from edge_sr.tiling import position_noise_into
+from edge_sr.pipeline import Upscaler
+from edge_sr.spec import OUTPUT, Precision
 from export.bundle import check_close, phantom
 
-__all__ = ["AGREEMENT", "run_loop", "take_turns", "timing"]
+__all__ = ["AGREEMENT", "LAYOUTS", "Request", "agree", "run_loop", "take_turns", "timing"]
 
 Float = npt.NDArray[np.float32]
+Subjects = dict[str, Callable[[], float]]  # each runs once and returns the seconds that it measured
+
 AGREEMENT = 1e-3  # relative to the larger of 1 and the value: FP32 sums in another order, over all steps
 LOOP_RATIO, TORCH_RATIO = 1.05, 0.5  # what is wanted
 UNSTABLE = 0.1  # quartiles further apart than this share of the median make a run doubtful
-LOOP, CALLS = "loop", "engine calls"
-OURS = "ours"
-LAYOUTS = {"torch": torch.contiguous_format, "torch, channels last": torch.channels_last}
+SEED = 0
+LOOP, CALLS, OURS = "loop", "engine calls", "ours"
+LAYOUTS: dict[str, torch.memory_format] = {
+    "torch": torch.contiguous_format,
+    "torch, channels last": torch.channels_last,
+}
+NOTES = {
+    LOOP: "all steps by `TileEngine.run_loop`",
+    CALLS: "the same steps, each `Binding.enqueue` timed, summed",
+    OURS: "`Upscaler.upscale`: noise, tiles, encode, loop, decode",
+    **dict.fromkeys(LAYOUTS, "encode, loop, decode; the noise is given"),
+}
 
 
-def run_loop(
-    folder: Path,
-    precision: Precision,
-    *,
-    steps: int,
-    repeats: int,
-    threads: int,
-    arguments: Sequence[str],
-    track: Track,
-) -> LoopResult:
-    """Times a bundle.
+@dataclass(frozen=True)
+class Request:
+    """What is to be timed, and how.
 
-    Args:
-        folder: The bundle.
+    Attributes:
+        bundle: Its folder.
         precision: Of the engine's graphs; torch has FP32.
         steps: Of the default preset's loop.
         repeats: Measurements of each subject.
         threads: CPU threads of both libraries; 0 for all cores.
-        arguments: Those of the command line.
+    """
+
+    bundle: Path
+    precision: Precision = Precision.FP32
+    steps: int = 20
+    repeats: int = 30
+    threads: int = 0
+
+
+def run_loop(request: Request, *, arguments: Sequence[str], track: Track) -> LoopResult:
+    """Times a bundle.
+
+    Args:
+        request: What, and how.
+        arguments: Those of the command line, for the record.
         track: Shows progress.
 
     Raises:
         EdgeSRError: The bundle cannot be used, or torch and the engine disagree.
     """
-    bundle = Bundle.open(folder)
-    diffusion = bundle.manifest.diffusion
-    preset = diffusion.presets[diffusion.default].model_copy(update={"steps": steps, "samples": 1})
-    backend = open_backend("onnxruntime", threads=threads)
-    used = int(backend.describe()["threads"])
-    torch.set_num_threads(used)
-    image = phantom(bundle.manifest.tile, bundle.manifest.channels)
-    with Upscaler(bundle, backend, precision=precision) as upscaler:
+    bundle = Bundle.open(request.bundle)
+    preset = _preset(bundle, request.steps)
+    backend = open_backend("onnxruntime", threads=request.threads)
+    threads = int(backend.describe()["threads"])
+    torch.set_num_threads(threads)
+    with Upscaler(bundle, backend, precision=request.precision) as upscaler:
         models = {name: rebuild(bundle).to_memory_format(layout) for name, layout in LAYOUTS.items()}
-        agreement = agree(upscaler, models, preset, image) if precision is Precision.FP32 else {}
-        loop = take_turns(loop_subjects(upscaler.tile_engine(preset, 1)), repeats=repeats, track=track)
-        whole = take_turns(whole_subjects(upscaler, models, preset, image), repeats=repeats, track=track)
-        facts = BundleFacts(
-            name=bundle.manifest.name,
-            version=bundle.manifest.version,
-            digest=bundle.digest,
-            precision=str(precision),
-            backend=backend.describe(),
-        )
-    notes = {LOOP: f"{steps} steps by `run_loop`", CALLS: f"the sum of {steps} timed `Binding.enqueue`"}
-    notes |= {OURS: "`Upscaler.upscale`: encode, loop, decode, noise and copies"}
-    notes |= dict.fromkeys(LAYOUTS, "encode, loop, decode; noise is given")
-    timings = {name: timing(seconds, note=notes[name]) for name, seconds in {**loop, **whole}.items()}
-    peer = min(LAYOUTS, key=lambda name: timings[name].median)
+        agreement = agree(upscaler, models, preset) if request.precision is Precision.FP32 else {}
+        loop = _measure(loop_subjects(upscaler, preset), request, track)
+        whole = _measure(whole_subjects(upscaler, models, preset), request, track)
+        facts = bundle_facts(upscaler)
+    peer = min(LAYOUTS, key=lambda name: whole[name].median)
     return LoopResult(
-        environment=environment(arguments, threads=used),
+        environment=environment(arguments, threads=threads),
         bundle=facts,
         preset=preset,
         image=(bundle.manifest.tile, bundle.manifest.tile),
-        loop={name: timings[name] for name in loop},
-        upscale={name: timings[name] for name in whole},
+        loop=loop,
+        upscale=whole,
         agreement=agreement,
         peer=peer,
         checks=(
-            _ratio("the loop over the sum of its engine calls", timings[LOOP], timings[CALLS], LOOP_RATIO),
-            _ratio(f"one image over eager {peer}", timings[OURS], timings[peer], TORCH_RATIO),
+            _ratio("the loop over the sum of its engine calls", loop[LOOP], loop[CALLS], LOOP_RATIO),
+            _ratio(f"one image over eager {peer}", whole[OURS], whole[peer], TORCH_RATIO),
         ),
-        notices=_notices(timings, precision),
+        notices=_notices({**loop, **whole}, request.precision),
     )
 
 
-def agree(
-    upscaler: Upscaler, models: Mapping[str, TorchModel], preset: Preset, image: Float
-) -> dict[str, float]:
+def _preset(bundle: Bundle, steps: int) -> Preset:
+    """The default preset, of one sample and so many steps."""
+    diffusion = bundle.manifest.diffusion
+    return diffusion.presets[diffusion.default].model_copy(update={"steps": steps, "samples": 1})
+
+
+def _image(upscaler: Upscaler) -> Float:
+    """One made-up tile: (C, t, t)."""
+    return phantom(upscaler.bundle.manifest.tile, upscaler.bundle.manifest.channels)
+
+
+def agree(upscaler: Upscaler, models: Mapping[str, TorchModel], preset: Preset) -> dict[str, float]:
     """The largest difference of the engine's result from each torch model's, given the same noise.
 
     Raises:
         ExportError: It is above `AGREEMENT`: they do not compute the same.
     """
+    engine, image = upscaler.tile_engine(preset, 1), _image(upscaler)[None]
+    first, drawn = draw_noise(engine, preset, seed=SEED)
+    ours = np.empty(engine.buffers[OUTPUT].shape, np.float32)
+    engine.run(image, first, drawn, ours)
+    found = {}
+    for name, model in models.items():
+        theirs = model.upscale(image, first, drawn, engine.schedule)
+        found[name] = check_close("the engine", ours, theirs, tolerance=AGREEMENT)
+    return found
+
+
+def loop_subjects(upscaler: Upscaler, preset: Preset) -> Subjects:
+    """The loop, and its engine calls alone; each starts from the same latent."""
     engine = upscaler.tile_engine(preset, 1)
-    first, drawn = _noise(engine, preset)
-    side = upscaler.bundle.manifest.tile * upscaler.bundle.manifest.scale
-    ours = np.empty((1, len(image), side, side), np.float32)
-    engine.run(image[None], first, drawn, ours)
-    return {
-        name: check_close(
-            "the engine", ours, model.upscale(image[None], first, drawn, engine.schedule), tolerance=AGREEMENT
-        )
-        for name, model in models.items()
-    }
-
-
-def loop_subjects(engine: TileEngine) -> dict[str, Callable[[], float]]:
-    """The loop, and its engine calls alone; each starts from the same latent and returns seconds."""
-    rng = np.random.default_rng(0)
-    start = rng.standard_normal(engine.latent_shape, np.float32)
-    indices = range(len(engine.schedule.steps))
+    start, _ = draw_noise(engine, preset, seed=SEED)
 
     def reset() -> None:
         """A loop that ran on from its own result could leave the range of numbers it was made for."""
@@ -144,7 +156,7 @@ def loop_subjects(engine: TileEngine) -> dict[str, Callable[[], float]]:
     def calls() -> float:
         reset()
         total = 0.0
-        for index in indices:
+        for index in range(len(engine.schedule.steps)):
             started = time.perf_counter()
             engine.run_step(index)
             total += time.perf_counter() - started
@@ -153,16 +165,14 @@ def loop_subjects(engine: TileEngine) -> dict[str, Callable[[], float]]:
     return {LOOP: loop, CALLS: calls}
 
 
-def whole_subjects(
-    upscaler: Upscaler, models: Mapping[str, TorchModel], preset: Preset, image: Float
-) -> dict[str, Callable[[], float]]:
+def whole_subjects(upscaler: Upscaler, models: Mapping[str, TorchModel], preset: Preset) -> Subjects:
     """One image through the engine, and through each torch model, which is spared the noise and the tiles."""
-    engine = upscaler.tile_engine(preset, 1)
-    first, drawn = _noise(engine, preset)
+    engine, image = upscaler.tile_engine(preset, 1), _image(upscaler)
+    first, drawn = draw_noise(engine, preset, seed=SEED)
 
     def ours() -> float:
         started = time.perf_counter()
-        upscaler.upscale(image, preset=preset, seed=0)
+        upscaler.upscale(image, preset=preset, seed=SEED)
         return time.perf_counter() - started
 
     def peer(model: TorchModel) -> Callable[[], float]:
@@ -202,22 +212,15 @@ def timing(seconds: Sequence[float], *, note: str) -> Timing:
     return Timing(note=note, seconds=tuple(seconds), median=median, low=low, high=high)
 
 
-def _noise(engine: TileEngine, preset: Preset) -> tuple[Float, Float]:
-    """What `Upscaler.upscale` draws for one tile with seed 0."""
-    first = np.empty(engine.latent_shape, np.float32)
-    steps = np.empty((len(engine.noisy_steps), *engine.latent_shape), np.float32)
-    position_noise_into(first[0], 0, step=0, sample=0, y0=0, x0=0)
-    for slot, step in enumerate(engine.noisy_steps):
-        position_noise_into(steps[slot, 0], 0, step=step + 1, sample=0, y0=0, x0=0)
-    return first * np.float32(engine.schedule.initial_sigma * preset.noise_scale), steps
+def _measure(subjects: Subjects, request: Request, track: Track) -> dict[str, Timing]:
+    measured = take_turns(subjects, repeats=request.repeats, track=track)
+    return {name: timing(seconds, note=NOTES[name]) for name, seconds in measured.items()}
 
 
 def _ratio(what: str, ours: Timing, other: Timing, limit: float) -> Check:
     """The ratio of two medians, held against a limit."""
-    ratio = ours.median / other.median
-    return Check(
-        claim=f"{what}, ratio of medians", value=float(f"{ratio:.4g}"), limit=limit, holds=ratio <= limit
-    )
+    ratio, claim = ours.median / other.median, f"{what}, ratio of medians"
+    return Check(claim=claim, value=float(f"{ratio:.4g}"), limit=limit, holds=ratio <= limit)
 
 
 def _notices(timings: Mapping[str, Timing], precision: Precision) -> tuple[str, ...]:

@@ -23,8 +23,8 @@ DIVERSITY_NOTES = {
 }
 LOOP_CAUTION = "Times hold for this machine, and are to be compared within this run alone."
 CAUTION = (
-    "Research use only, not for diagnosis. Detail above the input's resolution is generated. The numbers hold "
-    "for these images and this degradation, and are to be compared within this run alone."
+    "Research use only, not for diagnosis. Detail above the input's resolution is generated. The numbers "
+    "hold for these images and this degradation, and are to be compared within this run alone."
 )
 
 
@@ -168,8 +168,7 @@ def loop_report(result: LoopResult) -> str:
         "",
         *_timings(result.upscale),
         "",
-        f"The peer is the faster torch, {result.peer}. Largest relative difference of its results from ours: "
-        f"{max(result.agreement.values()):.1e}.",
+        f"The peer is the faster of the two, {result.peer}.{_agreement(result)}",
         "",
         *_checks(result.checks),
         *[f"- {notice}" for notice in result.notices],
@@ -177,6 +176,11 @@ def loop_report(result: LoopResult) -> str:
         *_footer(result),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _agreement(result: LoopResult) -> str:
+    largest = max(result.agreement.values(), default=None)
+    return "" if largest is None else f" Largest difference of their images from ours: {largest:.1e}."
 
 
 def _timings(timings: dict[str, Timing]) -> list[str]:

@@ -37,6 +37,7 @@ __all__ = [
     "Runner",
     "Track",
     "describe",
+    "draw_noise",
     "make_rows",
     "plan_rows",
 ]
@@ -159,7 +160,7 @@ class Runner:
         output = np.empty(engine.buffers[OUTPUT].shape, np.float32)
         total = np.zeros_like(output)
         for index in range(preset.samples):
-            engine.run(lr, *_noise(engine, preset, seed, index), output)
+            engine.run(lr, *draw_noise(engine, preset, seed=seed, sample=index), output)
             total += output
         return to_gray(total / np.float32(preset.samples))
 
@@ -186,8 +187,12 @@ class Runner:
         return results
 
 
-def _noise(engine: TileEngine, preset: Preset, seed: int, sample: int) -> tuple[Float, Float]:
-    """First noise, scaled, and that of every step that adds some: of a tile at the origin, for each image."""
+def draw_noise(engine: TileEngine, preset: Preset, *, seed: int, sample: int = 0) -> tuple[Float, Float]:
+    """What `Upscaler.upscale` draws for an image of one tile, repeated for each image of a batch.
+
+    Returns:
+        The first noise, scaled: (N, L, h, w); and that of the S steps that add some: (S, N, L, h, w).
+    """
     count, *shape = engine.latent_shape
     first = np.empty(shape, np.float32)
     steps = np.empty((len(engine.noisy_steps), *shape), np.float32)

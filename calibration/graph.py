@@ -24,6 +24,7 @@ __all__ = [
     "element_types",
     "finish",
     "read_graph",
+    "shapes",
     "store_weights_in_half",
 ]
 
@@ -104,6 +105,13 @@ def element_types(model: Any) -> dict[str, int]:
     values = (*inferred.value_info, *inferred.input, *inferred.output)
     types = {value.name: int(value.type.tensor_type.elem_type) for value in values}
     return types | {tensor.name: int(tensor.data_type) for tensor in inferred.initializer}
+
+
+def shapes(model: Any) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor whose shape ONNX can tell, for a batch of one."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    values = (*graph.value_info, *graph.input, *graph.output)
+    return {v.name: tuple(d.dim_value or 1 for d in v.type.tensor_type.shape.dim) for v in values}
 
 
 def finish(model: Any, *, opset: int = OPSET) -> Any:

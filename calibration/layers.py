@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from calibration.graph import Index
+from calibration.graph import Index, shapes
 from edge_sr.spec import Component
 
 __all__ = ["Layer", "default_exclusions", "find_layers", "touched"]
@@ -37,10 +37,12 @@ class Layer:
 
 def find_layers(model: Any) -> list[Layer]:
     """Every layer that can be quantised, in the graph's order, each name once."""
-    index = Index(model)
+    index, sizes = Index(model), shapes(model)
     found: list[Layer] = []
     for node in model.graph.node:
         inputs, weight = _operands(node, index)
+        if node.op_type == "Add" and len({sizes.get(name) for name in inputs}) != 1:
+            continue  # a bias or a shift, which no kernel adds as a residual
         if inputs:
             found.append(_layer(node, inputs, weight, index))
     return _with_unique_names(found)

@@ -7,6 +7,7 @@ the memory they take.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ import onnxruntime
 from onnx import TensorProto, helper
 
 from calibration.errors import CalibrationError
-from calibration.graph import read_graph
+from calibration.graph import read_graph, shapes
 from edge_sr.backends import Buffer, Resource, Stream, check_binding
 from edge_sr.backends.host import HostBuffer, HostStream
 from edge_sr.spec import Component, Graph, TensorSpec
@@ -113,8 +114,7 @@ class ObservedBinding:
 
 def _chunks(model: Any, watched: Sequence[str], limit: int) -> list[list[str]]:
     """The watched tensors in groups of at most `limit` bytes for one sample, at least one group."""
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    sizes = {v.name: _bytes(v.type.tensor_type) for v in (*inferred.value_info, *inferred.input, *inferred.output)}
+    sizes = {name: 4 * math.prod(shape) for name, shape in shapes(model).items()}
     groups: list[list[str]] = [[]]
     taken = 0
     for name in watched:
@@ -125,11 +125,6 @@ def _chunks(model: Any, watched: Sequence[str], limit: int) -> list[list[str]]:
         groups[-1].append(name)
         taken += size
     return groups
-
-
-def _bytes(kind: Any) -> int:
-    """Of a float tensor with a free first axis of length 1."""
-    return 4 * int(np.prod([dim.dim_value or 1 for dim in kind.shape.dim]))
 
 
 def _session(model: Any, extra: Sequence[str]) -> Any:

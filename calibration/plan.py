@@ -22,7 +22,9 @@ from edge_sr.image import write_atomic
 from edge_sr.manifest import Calibration
 from edge_sr.spec import Component, Precision
 
-__all__ = ["ComponentPlan", "Plan", "make_plan", "read_plan", "with_exclusions", "write_plan"]
+__all__ = ["ComponentPlan", "Layers", "Plan", "make_plan", "read_layers", "read_plan", "with_exclusions", "write_plan"]
+
+Layers = Mapping[Component, list[Layer]]
 
 UNSEEN = 1.0  # the range of a tensor that was zero throughout: any will do
 
@@ -96,7 +98,12 @@ def make_plan(bundle: Bundle, recording: Recording, *, method: str, exclude: boo
     return Plan(method, recording.facts, components)
 
 
-def with_exclusions(plan: Plan, layers: Mapping[Component, list[Layer]], excluded: Mapping[Component, Mapping[str, str]]) -> Plan:
+def read_layers(bundle: Bundle) -> dict[Component, list[Layer]]:
+    """The layers of a bundle's FP32 graphs."""
+    return {c: find_layers(read_graph(bundle.graph(c, Precision.FP32).path)) for c in Component}
+
+
+def with_exclusions(plan: Plan, layers: Layers, excluded: Mapping[Component, Mapping[str, str]]) -> Plan:
     """The plan with other exclusions.
 
     Raises:

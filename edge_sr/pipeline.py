@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge_sr.backends import Backend, Binding, Buffer, Engine, Resource
+from edge_sr.backends import Backend, Binding, Buffer, CanCapture, Captured, Engine, Resource, Stream
 from edge_sr.bundle import Bundle
 from edge_sr.errors import UsageError
 from edge_sr.manifest import Preset
@@ -129,7 +130,18 @@ class TileEngine(Resource):
         """
         self.backend, self.batch, self.schedule = backend, batch, schedule
         self.stream = backend.stream()
-        self.buffers = self._allocate(engines)
+        self._replay: Captured | None = None
+        self.buffers: dict[str, Buffer] = {}
+        self._marks = [self.stream.mark() for _ in range(4)]
+        try:
+            self._prepare(engines, embedding)
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self, engines: dict[Component, Engine], embedding: Float) -> None:
+        schedule = self.schedule
+        self._allocate(engines)
         self._fill_constants(embedding)
         self._no_history = np.zeros(self.latent_shape, self.buffers["clean0"].dtype)
         self._encode = engines[Component.ENCODER].bind(self._named(engines[Component.ENCODER]))
@@ -147,29 +159,56 @@ class TileEngine(Resource):
         """(N, L, h, w)."""
         return self.buffers["x0"].shape
 
+    def capture(self) -> str:
+        """Has the backend record encode, loop and decode as one piece of work, checked against a plain run.
+
+        Returns:
+            What the user should know: empty where it was recorded, or where there is nothing to record.
+
+        Raises:
+            BackendError: A run fails.
+        """
+        if self._replay is None and isinstance(self.backend, CanCapture):
+            outputs = [self.buffers[OUTPUT]]
+            self._replay = self.backend.capture(
+                self._enqueue, prepare=self._upload_noise, outputs=outputs, stream=self.stream
+            )
+        return "" if self._replay is None else self._replay.note
+
     def run(self, image: Float, first_noise: Float, step_noise: Float, out: Float) -> StageSeconds:
-        """Runs a batch.
+        """Runs a batch; see `submit`."""
+        started = time.perf_counter()
+        self.submit(image, first_noise, step_noise, out)
+        seconds = self.collect()
+        total = time.perf_counter() - started
+        return replace(seconds, host=total - seconds.encode - seconds.loop - seconds.decode)
+
+    def submit(self, image: Float, first_noise: Float, step_noise: Float, out: Float) -> None:
+        """Enqueues a batch, from upload to download, and does not wait for it.
 
         Args:
             image: (N, C, t, t) float32 in [-1, 1].
             first_noise: (N, L, h, w) float32, already scaled: what the loop starts from.
             step_noise: (S, N, L, h, w) float32, for the S steps that add noise.
-            out: (N, C, T, T) float32, written.
+            out: (N, C, T, T) float32, written by the time that `collect` returns.
         """
-        started = time.perf_counter()
         self.buffers[IMAGE].upload(image, self.stream)
         self.buffers["x0"].upload(first_noise, self.stream)
         # Multiplied by zero, but zero times what a run before overflowed to is not zero.
         self.buffers["clean0"].upload(self._no_history, self.stream)
         for slot in range(len(self.noisy_steps)):
             self.buffers["noise"].at(slot).upload(step_noise[slot], self.stream)
-        marks = [time.perf_counter(), *self._timed(self._encode), *self._timed(*self._steps)]
-        marks += self._timed(self._decode)
+        if self._replay is None:
+            self._enqueue(self.stream)
+        else:
+            self._replay.launch(self.stream)
         self.buffers[OUTPUT].download(out, self.stream)
+
+    def collect(self) -> StageSeconds:
+        """Waits for the batch that was submitted last, and says how long its stages took on the device."""
         self.stream.synchronize()
-        total = time.perf_counter() - started
-        encode, loop, decode = (b - a for a, b in itertools.pairwise(marks))
-        return StageSeconds(encode, loop, decode, total - encode - loop - decode)
+        encode, loop, decode = (b.seconds_since(a) for a, b in itertools.pairwise(self._marks))
+        return StageSeconds(encode, loop, decode)
 
     def run_loop(self) -> None:
         """The step loop alone, on whatever the buffers hold: for measuring its own cost."""
@@ -180,28 +219,46 @@ class TileEngine(Resource):
         """One step alone, as `run_loop` does it."""
         self._steps[index].enqueue(self.stream)
 
-    def _timed(self, *bindings: Binding) -> list[float]:
-        """Enqueues, waits for the stage to end, and returns when."""
-        for binding in bindings:
-            binding.enqueue(self.stream)
-        self.stream.synchronize()
-        return [time.perf_counter()]
+    def _enqueue(self, stream: Stream) -> None:
+        """Encode, loop and decode, with a mark before, between and after them."""
+        start, encoded, looped, decoded = self._marks
+        start.set()
+        self._encode.enqueue(stream)
+        encoded.set()
+        for binding in self._steps:
+            binding.enqueue(stream)
+        looped.set()
+        self._decode.enqueue(stream)
+        decoded.set()
 
-    def _allocate(self, engines: dict[Component, Engine]) -> dict[str, Buffer]:
+    def _upload_noise(self, seed: int) -> None:
+        """Seeded noise in everything that a run reads: the inputs of a test case."""
+        rng = np.random.default_rng(seed)
+        for name in (IMAGE, "x0", "clean0"):
+            self._upload_random(self.buffers[name], rng)
+        for slot in range(len(self.noisy_steps)):
+            self._upload_random(self.buffers["noise"].at(slot), rng)
+
+    def _upload_random(self, buffer: Buffer, rng: np.random.Generator) -> None:
+        buffer.upload(rng.standard_normal(buffer.shape).astype(buffer.dtype), self.stream)
+
+    def _allocate(self, engines: dict[Component, Engine]) -> None:
         """A buffer for every tensor, the loop's ping-pong pairs and the per-step tables."""
         steps = len(self.schedule.steps)
         specs = {s.name: s for e in engines.values() for s in (*e.inputs, *e.outputs)}
         plain = set(specs) - LOOP_INPUTS - LOOP_OUTPUTS - {LATENT}
-        buffers = {name: self._buffer(specs[name]) for name in sorted(plain)}
+        buffers = self.buffers
+        for name in sorted(plain):
+            buffers[name] = self._buffer(specs[name], shared=name in (IMAGE, OUTPUT))
         for name, pair in (("x", ("x0", "x1")), ("x0_previous", ("clean0", "clean1"))):
-            buffers |= {key: self._buffer(specs[name]) for key in pair}
+            for key in pair:
+                buffers[key] = self._buffer(specs[name])
         for name in ("coefficients", "time_embedding"):
             buffers[name] = self._buffer(specs[name], leading=(steps,))
-        buffers["noise"] = self._buffer(specs["noise"], leading=(max(1, len(self.noisy_steps)),))
-        return buffers
+        buffers["noise"] = self._buffer(specs["noise"], leading=(max(1, len(self.noisy_steps)),), shared=True)
 
-    def _buffer(self, spec: TensorSpec, *, leading: tuple[int, ...] = ()) -> Buffer:
-        return self.backend.allocate(leading + spec.concrete(self.batch), spec.dtype)
+    def _buffer(self, spec: TensorSpec, *, leading: tuple[int, ...] = (), shared: bool = False) -> Buffer:
+        return self.backend.allocate(leading + spec.concrete(self.batch), spec.dtype, shared=shared)
 
     def _fill_constants(self, embedding: Float) -> None:
         """The scalars and the time embedding of every step, the same for each sample of the batch."""
@@ -234,7 +291,11 @@ class TileEngine(Resource):
         return {s.name: available[s.name] for s in (*engine.inputs, *engine.outputs)}
 
     def close(self) -> None:
-        """Frees the buffers and the stream."""
+        """Frees what was recorded, the marks, the buffers and the stream."""
+        if self._replay is not None:
+            self._replay.close()
+        for mark in self._marks:
+            mark.close()
         for buffer in self.buffers.values():
             buffer.close()
         self.stream.close()
@@ -260,7 +321,9 @@ class Upscaler(Resource):
         self.load_seconds: dict[str, float] = {}
         self.engines = {component: self._load(component) for component in Component}
         self._embedding = bundle.time_embedding()
-        self._tile_engines: dict[tuple[Preset, int], TileEngine] = {}
+        self._tile_engines: dict[tuple[Preset, int, int], TileEngine] = {}
+        self._slots = 2 if isinstance(backend, CanCapture) else 1
+        self.notes: list[str] = []
 
     def upscale(self, image: Float, *, preset: Preset, seed: int) -> Output:
         """Enlarges one image.
@@ -291,17 +354,20 @@ class Upscaler(Resource):
         manifest = self.bundle.manifest
         return plan_tiles(height, width, tile=manifest.tile, overlap=manifest.overlap, align=self._align)
 
-    def tile_engine(self, preset: Preset, batch: int) -> TileEngine:
-        """The prepared loop of a preset and a batch size; made once."""
-        key = (replace_samples(preset), batch)
+    def tile_engine(self, preset: Preset, batch: int, *, slot: int = 0) -> TileEngine:
+        """The prepared loop of a preset, batch size and slot, recorded where the backend can; made once."""
+        key = (replace_samples(preset), batch, slot)
         if key not in self._tile_engines:
-            self._tile_engines[key] = TileEngine(
+            engine = self._tile_engines[key] = TileEngine(
                 self.backend,
                 self.engines,
                 schedule=make_schedule(self.bundle, preset),
                 batch=batch,
                 embedding=self._embedding,
             )
+            note = engine.capture()
+            if note and note not in self.notes:
+                self.notes.append(note)
         return self._tile_engines[key]
 
     @property
@@ -325,7 +391,7 @@ class Upscaler(Resource):
         result = blend(tiles, grid, scale=self.bundle.manifest.scale)
         seconds = sum(spent, StageSeconds())
         host = time.perf_counter() - started - seconds.encode - seconds.loop - seconds.decode
-        return result, replace(seconds, host=host)
+        return result, replace(seconds, host=max(0.0, host))  # host work may lie under the device's
 
     def _enlarged(
         self, padded: Float, grid: TileGrid, preset: Preset, seed: int, sample: int, spent: list[StageSeconds]
@@ -333,14 +399,25 @@ class Upscaler(Resource):
         """The enlarged tiles in the grid's order; what each batch cost is appended to `spent`."""
         manifest = self.bundle.manifest
         side = grid.tile * manifest.scale
-        for start in range(0, len(grid), self.batch):
+        under_way: deque[tuple[TileEngine, Float]] = deque()
+        for turn, start in enumerate(range(0, len(grid), self.batch)):
             indices = range(start, min(start + self.batch, len(grid)))
-            engine = self.tile_engine(preset, len(indices))
+            engine = self.tile_engine(preset, len(indices), slot=turn % self._slots)
+            if len(under_way) == self._slots:
+                yield from self._finished(under_way, spent)
             first, steps = self._noise(engine, [grid.origins[i] for i in indices], preset, seed, sample)
             images = np.stack([extract(padded, grid, i) for i in indices])
             out = np.empty((len(indices), manifest.channels, side, side), np.float32)
-            spent.append(engine.run(images, first, steps, out))
-            yield from out
+            engine.submit(images, first, steps, out)
+            under_way.append((engine, out))
+        while under_way:
+            yield from self._finished(under_way, spent)
+
+    def _finished(self, under_way: deque[tuple[TileEngine, Float]], spent: list[StageSeconds]) -> Float:
+        """Waits for the batch that was submitted first."""
+        engine, out = under_way.popleft()
+        spent.append(engine.collect())
+        return out
 
     def _noise(
         self, engine: TileEngine, origins: Sequence[tuple[int, int]], preset: Preset, seed: int, sample: int

@@ -116,10 +116,12 @@ def write_bundle(
         inputs = example_inputs(modules, channels=card["channels"], tile=card["tile"], batch=2, seed=0)
         geometry = measure(modules, inputs)
         _check_geometry(card, geometry)
-        graphs = {c: {Precision.FP32: _export(m, inputs, folder, c)} for c, m in modules.items()}
+        graphs = {}
         with open_backend("onnxruntime") as backend:
             for component, module in modules.items():
-                _verify(backend, folder, component, graphs[component][Precision.FP32], module, inputs)
+                entry = _export(module, inputs, folder, component)
+                _verify(backend, folder, component, entry, module, inputs)
+                graphs[component] = {Precision.FP32: entry}
         _save(folder / GOLDEN, {"image": image[None]})
         write_manifest(folder, _manifest(model, card, folder, graphs, geometry, commands))
         _save(folder / GOLDEN, golden_values(model, Bundle.open(folder), image))

@@ -31,6 +31,7 @@ __all__ = [
     "Captured",
     "Closable",
     "Engine",
+    "Mark",
     "Resource",
     "Stream",
     "check_binding",
@@ -78,6 +79,19 @@ class Stream(Closable, Protocol):
 
     def synchronize(self) -> None:
         """Waits until everything enqueued so far is done."""
+
+    def mark(self) -> Mark:
+        """A point in the work whose time can be taken; made once, set in every run."""
+
+
+class Mark(Closable, Protocol):
+    """A point in a stream's work."""
+
+    def set(self) -> None:
+        """Marks the point after what is enqueued so far. Does not wait."""
+
+    def seconds_since(self, earlier: Any) -> float:
+        """Seconds since another mark of the same stream; both have been reached."""
 
 
 class Buffer(Closable, Protocol):
@@ -147,8 +161,8 @@ class Backend(Closable, Protocol):
             BackendError: The library refuses it, or its tensors are not what the bundle says.
         """
 
-    def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Buffer:
-        """Zeroed memory of a shape and element type."""
+    def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike, *, shared: bool = False) -> Buffer:
+        """Zeroed memory of a shape and element type; `shared` where the host uses it in every run."""
 
     def stream(self) -> Stream:
         """A new stream."""

@@ -45,7 +45,7 @@ class FakeBackend(Resource):
         """An engine with the graph's tensors; the file is not read."""
         return FakeEngine(self, graph)
 
-    def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> HostBuffer:
+    def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike, *, shared: bool = False) -> HostBuffer:
         """Zeroed host memory."""
         return HostBuffer.zeros(shape, dtype)
 

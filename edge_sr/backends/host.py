@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from edge_sr.backends import Array, Resource, Stream
 from edge_sr.errors import BackendError
 
-__all__ = ["HostBuffer", "HostStream"]
+__all__ = ["HostBuffer", "HostMark", "HostStream"]
 
 
 class HostStream(Resource):
@@ -18,6 +19,25 @@ class HostStream(Resource):
 
     def synchronize(self) -> None:
         """Returns at once."""
+
+    def mark(self) -> HostMark:
+        """A point in time."""
+        return HostMark()
+
+
+class HostMark(Resource):
+    """A point in time: work is done when it is enqueued."""
+
+    def __init__(self) -> None:
+        self._time = 0.0
+
+    def set(self) -> None:
+        """Takes the time."""
+        self._time = time.perf_counter()
+
+    def seconds_since(self, earlier: HostMark) -> float:
+        """Seconds between two marks."""
+        return self._time - earlier._time
 
 
 class HostBuffer(Resource):

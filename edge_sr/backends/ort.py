@@ -95,7 +95,7 @@ class OnnxRuntimeBackend(Resource):
             return to_unsigned(graph.path.read_bytes())
         return str(graph.path)
 
-    def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> HostBuffer:
+    def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike, *, shared: bool = False) -> HostBuffer:
         """Zeroed host memory."""
         return HostBuffer.zeros(shape, dtype)
 

@@ -25,7 +25,7 @@ from edge_sr.spec import Graph, TensorSpec
 if TYPE_CHECKING:
     import tensorrt as trt
 
-__all__ = ["TensorRTBackend"]
+__all__ = ["TensorRTBackend", "obstacle"]
 
 
 class TensorRTBackend(Resource):
@@ -123,6 +123,22 @@ class TensorRTBackend(Resource):
     def close(self) -> None:
         """Lets go of the device."""
         self.cuda.close()
+
+
+def obstacle(graphs: Sequence[Graph], open_tensorrt: Callable[[], TensorRTBackend]) -> str:
+    """What keeps TensorRT from running these graphs here, for `--backend auto`; empty where nothing does.
+
+    Args:
+        graphs: One a component.
+        open_tensorrt: Opens the backend over the folder of engines that would be used.
+    """
+    try:
+        with open_tensorrt() as backend:
+            for graph in graphs:
+                backend.store.find(EngineKey.of(graph, backend.target))
+    except BackendError as error:
+        return str(error)
+    return ""
 
 
 class TensorRTEngine(Resource):

@@ -157,10 +157,10 @@ class Library:
         Raises:
             EngineError: The parser or the builder refuses it, or `progress` asked to stop.
         """
-        self.complaints.clear()
-        builder: trt.Builder = self.module.Builder(self.logger)
-        network: trt.INetworkDefinition = builder.create_network(self._network_flags())
-        self._parse(network, request.path)
+        builder = self.builder()
+        network, _parser = self.parse(
+            builder, request.path
+        )  # the parser owns the weights until they are built
         config: trt.IBuilderConfig = builder.create_builder_config()
         notes = self._configure(config, request, progress)
         self._set_profile(builder, network, config, batch=request.flags.batch)
@@ -168,6 +168,28 @@ class Library:
         if plan is None:
             raise EngineError(f"{self} cannot build {request.path.name}: {self.complaint()}")
         return BuildResult(bytes(plan), self._layers(network), self._timing_cache(config), tuple(notes))
+
+    def builder(self) -> trt.Builder:
+        """A new builder."""
+        self.complaints.clear()
+        builder: trt.Builder = self.module.Builder(self.logger)
+        return builder
+
+    def parse(self, builder: trt.Builder, path: Path) -> tuple[trt.INetworkDefinition, trt.OnnxParser]:
+        """The network of an ONNX file, strongly typed, and the parser, which must outlive it.
+
+        Raises:
+            EngineError: The parser refuses the file.
+        """
+        network: trt.INetworkDefinition = builder.create_network(self._network_flags())
+        parser: trt.OnnxParser = self.module.OnnxParser(network, self.logger)
+        if not parser.parse_from_file(str(path)):
+            problems = "; ".join(str(parser.get_error(i).desc()) for i in range(parser.num_errors))
+            raise EngineError(
+                f"{self} cannot read {path.name}: {problems or self.complaint()}",
+                hint="export the bundle again with this edge-sr",
+            )
+        return network, parser
 
     def deserialize(self, plan: bytes, what: str) -> trt.ICudaEngine:
         """An engine from its plan.
@@ -214,15 +236,6 @@ class Library:
         if not self.is_rtx and self.numbers >= (11, 0):
             return 0
         return 1 << int(self.module.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-
-    def _parse(self, network: trt.INetworkDefinition, path: Path) -> None:
-        parser: trt.OnnxParser = self.module.OnnxParser(network, self.logger)
-        if not parser.parse_from_file(str(path)):
-            problems = "; ".join(str(parser.get_error(i).desc()) for i in range(parser.num_errors))
-            raise EngineError(
-                f"{self} cannot read {path.name}: {problems or self.complaint()}",
-                hint="export the bundle again with this edge-sr",
-            )
 
     def _configure(
         self, config: trt.IBuilderConfig, request: BuildRequest, progress: Progress | None

@@ -13,7 +13,7 @@ import pytest
 from edge_sr.backends import Array, CanCapture, Captured, Engine, Stream, open_backend
 from edge_sr.backends.engine_store import BuildFlags, EngineKey, EngineStore, make_sidecar
 from edge_sr.backends.fake import FakeBackend
-from edge_sr.backends.trt import TensorRTBackend
+from edge_sr.backends.trt import TensorRTBackend, obstacle
 from edge_sr.backends.trt_library import BuildRequest, Library
 from edge_sr.bundle import Bundle
 from edge_sr.cuda import DeviceFacts
@@ -368,3 +368,9 @@ def test_a_file_that_is_no_graph_is_refused_with_the_parsers_words(tmp_path: Pat
     path.write_bytes(b"nonsense")
     with pytest.raises(EngineError, match=r"cannot read step\.onnx: not an ONNX file"):
         Library(make_tensorrt(FakeCuda())[0]).build(BuildRequest(path, BuildFlags(), 1 << 20))
+
+
+def test_auto_is_told_what_keeps_tensorrt_from_running(desk: Desk, graph: Graph) -> None:
+    assert "no engine for the fp32 step" in obstacle([graph], desk.backend)
+    desk.build_one(graph)
+    assert obstacle([graph], desk.backend) == ""
