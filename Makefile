@@ -11,6 +11,9 @@ ARGS     ?=
 # For train: a folder with train/ (originals) and val/ (pairs); and where runs are kept, and taken up again.
 DATA     ?=
 RUNS     ?= runs
+# For train: a folder with torchvision's squeezenet1_1.pth and lpips' squeeze.pth; without it, no perceptual loss.
+LPIPS    ?=
+TRAIN    := --val "$(DATA)/val" $(if $(LPIPS),--lpips "$(LPIPS)") $(ARGS)
 
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip --disable-pip-version-check
@@ -49,8 +52,8 @@ format: $(BASE)  ## let ruff mend what it can
 
 train: $(ALL)  ## train the default model on DATA=FOLDER and write its bundle; goes on where it was stopped
 	@[ -d "$(DATA)/train" ] || { echo "no $(DATA)/train; name the images with: make train DATA=FOLDER" >&2; exit 1; }
-	$(BIN)/python -m export train-vae --train "$(DATA)/train" --val "$(DATA)/val" --out $(RUNS)/vae
-	$(BIN)/python -m export train-unet --train "$(DATA)/train" --val "$(DATA)/val" --vae $(RUNS)/vae --out $(RUNS)/unet
+	$(BIN)/python -m export train-vae $(TRAIN) --train "$(DATA)/train" --out $(RUNS)/vae --minutes 26
+	$(BIN)/python -m export train-unet $(TRAIN) --train "$(DATA)/train" --vae $(RUNS)/vae --out $(RUNS)/unet --minutes 32 --pairs 5008
 	$(BIN)/python -m export bundle --vae $(RUNS)/vae --unet $(RUNS)/unet --out $(RUNS)/cxr-x4
 
 clean:  ## remove the environment, caches and build output

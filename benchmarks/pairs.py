@@ -63,12 +63,9 @@ def read_pairs(folder: Path, bundle: Bundle, *, limit: int = 0) -> Pairs:
         limit: Images at most; 0 for all.
 
     Raises:
-        ConfigError: There are none, or they are not whole tiles of the bundle.
+        ConfigError: There are none, one cannot be read, or they are not whole tiles of the bundle.
     """
-    try:
-        lr, hr, names = load_pairs(folder)
-    except ValueError as error:  # numpy's, of images that cannot be stacked
-        raise ConfigError(f"the images in {folder} differ in size: {error}") from error
+    lr, hr, names = load_pairs(folder)
     small, large = bundle.manifest.tile, bundle.manifest.tile * bundle.manifest.scale
     if lr.shape[-2:] != (small, small) or hr.shape[-2:] != (large, large):
         found = " and ".join(f"{a.shape[-1]}x{a.shape[-2]}" for a in (lr, hr))

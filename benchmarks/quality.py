@@ -15,7 +15,7 @@ from benchmarks.environment import environment
 from benchmarks.pairs import Pairs, read_pairs
 from benchmarks.records import BundleFacts, QualityResult
 from benchmarks.report import quality_table
-from benchmarks.rows import Encoder, Extras, Row, Runner, Track, make_rows, plan_rows
+from benchmarks.rows import Extras, Row, Runner, Track, make_rows, plan_rows
 from benchmarks.scores import Judge
 from benchmarks.sheet import contact_sheet
 from benchmarks.weights import latent_scale
@@ -43,7 +43,7 @@ class Request:
         bundle, pairs: Folders.
         precision: Of the graphs.
         lpips: Folder of the LPIPS weights; None leaves the metric out.
-        vae: The run that trained the bundle's autoencoder; None leaves the ceiling out.
+        vae: The run that trained the bundle's autoencoder; None leaves out what needs its HR encoder.
         presets: To show beside the default.
         seeds: How many.
         limit: Images at most; 0 for all.
@@ -110,7 +110,7 @@ def _make(
     """The rows, and the images of each."""
     runner, scale = Runner(upscaler), latent_scale(upscaler.bundle)
     extras = Extras(
-        encoder=_hr_encoder(request.vae, runner, scale) if request.vae else None,
+        autoencoder=_Autoencoder(request.vae, runner, scale) if request.vae else None,
         zero=None if scale is None else np.asarray(-scale[0] / scale[1], np.float32),
     )
     rows = plan_rows(upscaler.bundle, request.presets, extras)
@@ -130,27 +130,55 @@ def bundle_facts(upscaler: Upscaler) -> BundleFacts:
     )
 
 
-def _hr_encoder(run: Path, runner: Runner, scale: tuple[Float, Float] | None) -> Encoder:
-    """The HR encoder of a training run, which no bundle has: device side has no use for it.
+class _Autoencoder:
+    """The autoencoder of a training run, its weights rounded as a bundle's are.
+
+    Args:
+        run: Its folder.
+        runner: The bundle that it is said to have gone into.
+        scale: Mean and deviation that the bundle standardises latents with; None where that is not known.
 
     Raises:
-        ConfigError: The run holds no weights, or the decoder graph does not name the latent's scale.
+        ConfigError: The run holds no weights, or the latent's scale is not known.
     """
-    if scale is None:
-        raise ConfigError("the decoder graph names no latent_mean and latent_std", hint="leave --vae out")
-    vae, (mean, std) = load_vae(run), scale
-    round_weights(vae)
 
-    def encode(lr: Float, hr: Float) -> Float:
+    def __init__(self, run: Path, runner: Runner, scale: tuple[Float, Float] | None) -> None:
+        if scale is None:
+            raise ConfigError("the decoder graph names no latent_mean and latent_std", hint="leave --vae out")
+        self._run, self._runner, self._scale, self._vae = run, runner, scale, load_vae(run)
+        round_weights(self._vae)
+
+    def latent(self, lr: Float, hr: Float) -> Float:
+        """See `benchmarks.rows.Autoencoder`.
+
+        Raises:
+            ConfigError: This is not the run that trained the bundle's encoder.
+        """
+        mean, _, latent = self._encode(lr, hr)
+        self._check(mean.numpy(), lr)
+        return np.asarray((latent.numpy() - self._scale[0]) / self._scale[1], dtype=np.float32)
+
+    def reconstruct(self, lr: Float, hr: Float) -> Float:
+        """See `benchmarks.rows.Autoencoder`."""
+        mean, features, latent = self._encode(lr, hr)
         with torch.inference_mode():
-            image, features, _ = vae.lr_encoder(torch.from_numpy(lr))
-            latent, _ = vae.encode(torch.from_numpy(hr), image, features)
-        difference = float(np.abs(image.numpy() - runner.encode(lr)["mean"]).max())
-        if difference > VAE_TOLERANCE and runner.upscaler.precision is Precision.FP32:
+            images: Float = self._vae.decoder(latent, features, mean).numpy()
+        return images
+
+    def _encode(self, lr: Float, hr: Float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Mean image, features and the mean of the latent."""
+        with torch.inference_mode():
+            mean, features, _ = self._vae.lr_encoder(torch.from_numpy(lr))
+            latent, _ = self._vae.encode(torch.from_numpy(hr), mean, features)
+        return mean, features, latent
+
+    def _check(self, mean: Float, lr: Float) -> None:
+        """The mean image against the bundle's, which another precision than FP32 changes."""
+        if self._runner.upscaler.precision is not Precision.FP32:
+            return
+        difference = float(np.abs(mean - self._runner.encode(lr)["mean"]).max())
+        if difference > VAE_TOLERANCE:
             raise ConfigError(
-                f"the mean image of {run} differs from the bundle's by {difference:.2g}",
+                f"the mean image of {self._run} differs from the bundle's by {difference:.2g}",
                 hint="name the run that trained this bundle's autoencoder, or leave --vae out",
             )
-        return np.asarray((latent.numpy() - mean) / std, dtype=np.float32)
-
-    return encode

@@ -82,6 +82,8 @@ def quality_table(result: QualityResult) -> str:
         "",
         *_rows(["", *[_heading(name) for name in names]], [_quality_row(row, names) for row in result.rows]),
         "",
+        *[f"- {row.label}: {row.note}" for row in result.rows],
+        "",
         _differences_title(result),
         "",
         *_differences(result),
@@ -200,9 +202,10 @@ def _ms(seconds: float) -> str:
 
 def _footer(result: QualityResult | LoopResult) -> list[str]:
     made, backend = result.environment, result.bundle.backend
+    commit = made.commit[:12] + made.commit[40:]  # a hash has 40 digits; what follows says if files differ
     versions = ", ".join(f"{name} {version}" for name, version in made.versions.items())
     return [
-        f"Bundle {result.bundle.digest[:12]}, commit {made.commit[:12]}, on {backend.get('backend', '?')} "
+        f"Bundle {result.bundle.digest[:12]}, commit {commit}, on {backend.get('backend', '?')} "
         f"({backend.get('provider', 'no provider')}). {made.cpu}, {made.cores} cores, {made.threads} "
         f"threads, load {made.load}. {versions}.",
         "",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,7 @@ __all__ = [
     "MEAN",
     "MODEL",
     "ZERO",
-    "Encoder",
+    "Autoencoder",
     "Extras",
     "Row",
     "Runner",
@@ -46,10 +46,9 @@ Float = npt.NDArray[np.float32]
 Gray = npt.NDArray[np.uint8]
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
 """Wraps what is gone through, to show progress."""
-Encoder = Callable[[Float, Float], Float]
-"""lr, hr -> the latent as the decoder graph takes it."""
 
-HR, BICUBIC, MEAN, CEILING, MODEL = "hr", "bicubic", "mean", "ceiling", "model"
+HR, BICUBIC, MEAN, MODEL = "hr", "bicubic", "mean", "model"
+CEILING, TRUE_LATENT = "ceiling", "true-latent"
 TRAINING_MEAN, ZERO, ONE_STEP = "training-mean-latent", "zero-latent", "one-step"
 CONTROLS = (TRAINING_MEAN, ZERO, ONE_STEP)
 """What the model is shown not to be: rows in which the diffusion does not do its work."""
@@ -70,16 +69,26 @@ class Row:
     preset: Preset | None = None
 
 
+class Autoencoder(Protocol):
+    """The autoencoder of a training run. A bundle has no encoder of HR images: devices need none."""
+
+    def latent(self, lr: Float, hr: Float) -> Float:
+        """lr: (N, 1, t, t), hr: (N, 1, T, T) -> the latent as the decoder graph takes it, (N, L, h, w)."""
+
+    def reconstruct(self, lr: Float, hr: Float) -> Float:
+        """The same -> the run's own decode of that latent: (N, 1, T, T)."""
+
+
 @dataclass(frozen=True)
 class Extras:
     """What some rows need and not every bundle comes with; None leaves the row out.
 
     Attributes:
-        encoder: Of HR images, for the autoencoder's ceiling.
+        autoencoder: For its ceiling, and for what the bundle's decoder makes of the true latent.
         zero: (L, 1, 1), what a latent of zeros is once it is standardised.
     """
 
-    encoder: Encoder | None = None
+    autoencoder: Autoencoder | None = None
     zero: Float | None = None
 
 
@@ -106,14 +115,20 @@ def plan_rows(bundle: Bundle, presets: Sequence[str], extras: Extras) -> list[Ro
     rows = [
         Row(BICUBIC, "bicubic", "OpenCV INTER_CUBIC from the LR image"),
         Row(MEAN, "mean image (regression)", "the encoder's output alone: no diffusion"),
-        Row(CEILING, "autoencoder ceiling", "the HR image encoded and decoded: the best latent there is"),
+        Row(CEILING, "autoencoder ceiling", "the HR image, encoded and decoded by the run that trained both"),
+        Row(
+            TRUE_LATENT,
+            "the bundle's decoder, true latent",
+            "what a perfect loop would give; a decoder trained for the loop's latents may lose here",
+        ),
         Row(MODEL, f"ours, {diffusion.default}", describe(default), default),
         *[_preset_row(name, diffusion.presets[name]) for name in others],
         Row(TRAINING_MEAN, "control: training-mean latent", "the decoder on the mean of all latents"),
         Row(ZERO, "control: zero latent", "the decoder on a latent of zeros"),
         Row(ONE_STEP, "control: one step", describe(once), once),
     ]
-    left_out = {key for key, has in ((CEILING, extras.encoder), (ZERO, extras.zero)) if has is None}
+    needs = {CEILING: extras.autoencoder, TRUE_LATENT: extras.autoencoder, ZERO: extras.zero}
+    left_out = {key for key, need in needs.items() if need is None}
     return [row for row in rows if row.key not in left_out]
 
 
@@ -257,6 +272,7 @@ def _plain_images(runner: Runner, lr: Float, hr: Float, extras: Extras) -> dict[
     }
     if extras.zero is not None:
         made[ZERO] = runner.decode(zeros + extras.zero, encoded)
-    if extras.encoder is not None:
-        made[CEILING] = runner.decode(extras.encoder(lr, hr), encoded)
+    if extras.autoencoder is not None:
+        made[CEILING] = to_gray(extras.autoencoder.reconstruct(lr, hr))
+        made[TRUE_LATENT] = runner.decode(extras.autoencoder.latent(lr, hr), encoded)
     return made

@@ -1,1 +1,1 @@
-"""Calibration and quantisation: records what flows through a bundle's graphs, and rewrites them in FP16 and INT8."""
+"""Calibration and quantisation: records what a bundle computes, and rewrites its graphs in FP16 and INT8."""

@@ -15,7 +15,7 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from calibration.images import CalibrationSet, choose_files, read_set
+from calibration.images import MIN_IMAGES, CalibrationSet, choose_files, read_set
 from calibration.lint import lint_command
 from calibration.ranges import METHODS
 from calibration.trt_verdict import verdict_command
@@ -80,10 +80,15 @@ def record_command(bundle: Path, out: Path, picture: Path | None, **options: Any
 @click.option("--recording", type=FILE, help="From `record`; not needed with --plan.")
 @click.option("--plan", "plan_file", type=FILE, help="From `sensitivity`; in place of a plan by rule.")
 @click.option("--method", type=click.Choice(sorted(METHODS)), default="mse", help="How ranges are chosen.")
-@click.option("--exclusions/--no-exclusions", default=True, help="Whether sensitive layers are left out by rule.")
+@click.option("--exclusions/--no-exclusions", default=True, help="Leave sensitive layers out by rule.")
 @click.option("--out", type=FOLDER, help="The new bundle.  [default: in place]")
 def quantize_command(
-    bundle: Path, recording: Path | None, plan_file: Path | None, method: str, exclusions: bool, out: Path | None
+    bundle: Path,
+    recording: Path | None,
+    plan_file: Path | None,
+    method: str,
+    exclusions: bool,
+    out: Path | None,
 ) -> None:
     """Write FP16 and INT8 graphs into a bundle, with the record of how they were made."""
     from calibration.half import check_fits
@@ -113,9 +118,13 @@ def quantize_command(
 @image_options
 @click.option("--recording", type=FILE, required=True, help="From `record`.")
 @click.option("--method", type=click.Choice(sorted(METHODS)), default="mse", help="How ranges are chosen.")
-@click.option("--budget", default=1.0, help="Most that images may differ from FP32's: gray levels of 255, RMS.")
-@click.option("--out", type=FOLDER, required=True, help="For plan.json, layers.csv, plans.json, sensitivity.png.")
-def sensitivity_command(bundle: Path, recording: Path, method: str, budget: float, out: Path, **options: Any) -> None:
+@click.option(
+    "--budget", default=1.0, help="Largest difference of images from FP32's: gray levels of 255, RMS."
+)
+@click.option("--out", type=FOLDER, required=True, help="For the plan, tables and a picture.")
+def sensitivity_command(
+    bundle: Path, recording: Path, method: str, budget: float, out: Path, **options: Any
+) -> None:
     """Measure each layer alone, and choose which to leave out of INT8."""
     from calibration.half import check_fits
     from calibration.plan import make_plan, read_layers, with_exclusions, write_plan
@@ -127,7 +136,8 @@ def sensitivity_command(bundle: Path, recording: Path, method: str, budget: floa
     opened, read = Bundle.open(bundle), read_recording(recording)
     check_fits(read)
     plan = make_plan(opened, read, method=method)
-    trials = Trials(opened, _images(opened, options), preset=_preset(opened, options), seed=options["seed"])
+    images = _images(opened, options, least=2)
+    trials = Trials(opened, images, preset=_preset(opened, options), seed=options["seed"])
     rows = measure_layers(trials, plan, progress=_progress("layers"))
     candidates = measure_plans(
         trials, plan, rows, truth=_truth(options["images"], trials.images), progress=_progress("plans")
@@ -138,14 +148,15 @@ def sensitivity_command(bundle: Path, recording: Path, method: str, budget: floa
     chosen = choose(candidates, budget)
     write_plan(out / "plan.json", with_exclusions(plan, read_layers(opened), chosen.excluded))
     plot_sensitivity(rows, candidates, chosen.name, out / "sensitivity.png")
-    print(f"{out}: {chosen.name}, {chosen.image_error:.2f} gray levels from FP32, {chosen.speedup:.2f} times as fast")
+    error, speedup = chosen.image_error, chosen.speedup
+    print(f"{out}: {chosen.name}, {error:.2f} gray levels from FP32, {speedup:.2f} times as fast")
 
 
 @cli.command("correction")
 @image_options
 @click.option("--plan", "plan_file", type=FILE, required=True, help="From `sensitivity`.")
 def correction_command(bundle: Path, plan_file: Path, **options: Any) -> None:
-    """Try a correction of INT8's error in the sampler's numbers: fit on half of the images, judge on the other."""
+    """Try to correct INT8's error in the sampler: fit on half of the images, judge on the other half."""
     from calibration.correction import fit, halves, judge
     from calibration.plan import read_plan
     from calibration.trial import Trials
@@ -158,8 +169,8 @@ def correction_command(bundle: Path, plan_file: Path, **options: Any) -> None:
     print(json.dumps({**asdict(verdict), "is_better": verdict.is_better, **asdict(correction)}, indent=1))
 
 
-def _images(bundle: Bundle, options: dict[str, Any]) -> CalibrationSet:
-    files = choose_files(options["images"], options["count"], seed=options["seed"])
+def _images(bundle: Bundle, options: dict[str, Any], *, least: int = MIN_IMAGES) -> CalibrationSet:
+    files = choose_files(options["images"], options["count"], seed=options["seed"], least=least)
     return read_set(files, bundle.manifest, side=options["reduce_to"])
 
 
@@ -193,14 +204,30 @@ def _write_json(path: Path, content: Any) -> None:
 
 
 def main() -> None:
-    """Runs a command; an error that is understood is one line, and a hint."""
+    """Runs a command and exits with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Runs a command; an error that is understood is one line, and a hint.
+
+    Returns:
+        The exit code: 0, 1 for such an error, 2 for wrong usage, 130 where it was interrupted.
+    """
     try:
-        cli(standalone_mode=True)
+        code = cli.main(arguments, prog_name="python -m calibration", standalone_mode=False)
     except EdgeSRError as error:
         print(f"error: {error.message}", file=sys.stderr)
         if error.hint:
             print(f"hint: {error.hint}", file=sys.stderr)
-        sys.exit(1)
+        return 1
+    except click.exceptions.Abort:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    return int(code or 0)
 
 
 if __name__ == "__main__":

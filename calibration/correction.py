@@ -2,7 +2,7 @@
 
 INT8 distorts the prediction in a way that is partly linear (He et al. 2023, PTQD). For each step the numbers
 alpha and gamma are fitted for which alpha * prediction + gamma * x comes closest to FP32's prediction on the
-same inputs. A step computes x0 = p * x + q * prediction, so they fold into p' = p + gamma * q, q' = alpha * q.
+same inputs. A step computes x0 = p * x + q * prediction, so they fold into p + gamma * q and alpha * q.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def fit(trials: Trials, plan: Plan) -> Correction:
     model = emit(_step_graph(bundle), plan.components[Component.STEP], Precision.INT8)
     table = coefficients(make_schedule(bundle, trials.preset))
     fitter = _Fitter(model, table)
-    with Upscaler(bundle, ObservingBackend({c: [] for c in Component}, fitter), precision=Precision.FP32) as upscaler:
+    backend = ObservingBackend({c: [] for c in Component}, fitter)
+    with Upscaler(bundle, backend, precision=Precision.FP32) as upscaler:
         for index, image in enumerate(trials.images.images):
             upscaler.upscale(image, preset=trials.preset, seed=trials.seed + index)
     return fitter.solve()
@@ -112,7 +113,8 @@ class _Fitter:
     """Least squares of FP32's prediction in INT8's prediction and x, for every step."""
 
     def __init__(self, model: Any, table: Float) -> None:
-        self.session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        providers = ["CPUExecutionProvider"]
+        self.session = onnxruntime.InferenceSession(model.SerializeToString(), providers=providers)
         self.table = table.astype(np.float64)
         self.left = np.zeros((len(table), 2, 2))
         self.right = np.zeros((len(table), 2))

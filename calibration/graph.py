@@ -147,7 +147,9 @@ def store_weights_in_half(model: Any) -> None:
         half = values.astype(np.float16)
         if np.array_equal(half.astype(np.float32), values):
             name, stored = tensor.name, f"{tensor.name}.half"
-            casts.append(helper.make_node("Cast", [stored], [name], name=f"cast.{name}", to=TensorProto.FLOAT))
+            casts.append(
+                helper.make_node("Cast", [stored], [name], name=f"cast.{name}", to=TensorProto.FLOAT)
+            )
             tensor.CopyFrom(numpy_helper.from_array(half, stored))
     nodes = [*casts, *graph.node]
     del graph.node[:]

@@ -30,22 +30,26 @@ CARRIERS = frozenset({"Resize", "Identity"})  # what may lie between an input an
 LARGEST = 65504.0  # of FP16
 HEADROOM = 4.0  # between what was recorded and that
 
-OPERATORS = frozenset(
-    "Add Cast Clip Concat Conv ConvTranspose DepthToSpace DequantizeLinear Div Gather Gemm Identity "
-    "InstanceNormalization LeakyRelu MatMul Max Min Mul Neg Pad QuantizeLinear ReduceMean Relu Reshape Resize Shape "
-    "Sigmoid Slice Softmax SpaceToDepth Split Sqrt Squeeze Sub Sum Tanh Transpose Unsqueeze".split()
-)
+# fmt: off
+OPERATORS = frozenset({
+    "Add", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "DepthToSpace", "DequantizeLinear", "Div",
+    "Gather", "Gemm", "Identity", "InstanceNormalization", "LeakyRelu", "MatMul", "Max", "Min", "Mul",
+    "Neg", "Pad", "QuantizeLinear", "ReduceMean", "Relu", "Reshape", "Resize", "Shape", "Sigmoid",
+    "Slice", "Softmax", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Transpose",
+    "Unsqueeze",
+})
+# fmt: on
 """What is known to mean the same in FP16."""
 
 _FLOAT, _HALF = TensorProto.FLOAT, TensorProto.FLOAT16
-_STAYS = {"Resize": (1, 2, 3), "QuantizeLinear": (2,), "DequantizeLinear": (2,)}  # inputs that keep their type
+_STAYS = {"Resize": (1, 2, 3), "QuantizeLinear": (2,), "DequantizeLinear": (2,)}  # keep their type
 
 
 def to_half(model: Any) -> Any:
     """A copy of a graph in FP16, checked. Of opset 19 if it has Q/DQ, whose FP16 form opset 18 does not know.
 
     Raises:
-        CalibrationError: It has an operator that is not known to be safe, or a weight that FP16 does not hold.
+        CalibrationError: An operator is not known to be safe, or FP16 does not hold a weight.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -67,8 +71,9 @@ def check_fits(recording: Recording) -> None:
     for component, histograms in recording.histograms.items():
         for tensor, histogram in histograms.items():
             if histogram.upper and histogram.pooled().amax * HEADROOM > LARGEST:
+                reached = f"{component}: {tensor} reached {histogram.pooled().amax:.0f}"
                 raise CalibrationError(
-                    f"{component}: {tensor} reached {histogram.pooled().amax:.0f}, and FP16 ends at {LARGEST:.0f}",
+                    f"{reached}, and FP16 ends at {LARGEST:.0f}",
                     hint="this model needs FP32 or BF16 there",
                 )
 
@@ -91,7 +96,9 @@ class _Halving:
                 self._narrow(node)
         nodes = [item for item in self.added.values() if isinstance(item, onnx.NodeProto)]
         self.graph.node.extend(nodes)
-        self.graph.initializer.extend(item for item in self.added.values() if isinstance(item, onnx.TensorProto))
+        self.graph.initializer.extend(
+            item for item in self.added.values() if isinstance(item, onnx.TensorProto)
+        )
 
     def _float_inputs(self, node: Any) -> Iterator[tuple[int, str]]:
         kept = _STAYS.get(node.op_type, ())
@@ -121,10 +128,10 @@ class _Halving:
         made = f"{name}.fp16"
         if made not in self.added:
             values = self.index.array(name)
-            half = values.astype(np.float16)
-            if not np.isfinite(half).all():
-                raise CalibrationError(f"{name} holds {np.abs(values).max()}, and FP16 ends at {LARGEST:.0f}")
-            self.added[made] = constant(made, half)
+            largest = float(np.abs(values).max(initial=0.0))
+            if not largest <= LARGEST:
+                raise CalibrationError(f"{name} holds {largest}, and FP16 ends at {LARGEST:.0f}")
+            self.added[made] = constant(made, values.astype(np.float16))
         return made
 
     def _narrow(self, node: Any) -> None:
@@ -140,16 +147,20 @@ class _Halving:
 
 
 def _check_operators(model: Any) -> None:
-    unknown = {node.op_type: node.name or node.output[0] for node in model.graph.node if node.op_type not in OPERATORS}
+    unknown = {
+        node.op_type: node.name or node.output[0]
+        for node in model.graph.node
+        if node.op_type not in OPERATORS
+    }
     if unknown:
         named = ", ".join(f"{operator} ({node})" for operator, node in sorted(unknown.items()))
-        raise CalibrationError(f"operators that are not known to be safe in FP16: {named}", hint="export without them")
+        raise CalibrationError(f"operators that are not known to be safe in FP16: {named}")
 
 
 def _wide(model: Any) -> set[str]:
     """The tensors that nodes write in FP32."""
     wide: set[str] = set()
-    carriers: dict[str, list[str]] = {name: [] for name in Index(model).inputs}  # tensor -> nodes behind an input
+    carriers: dict[str, list[str]] = {name: [] for name in Index(model).inputs}  # tensor -> what carries it
     for node in model.graph.node:
         if (wide | UPDATE_INPUTS).intersection(node.input):
             wide.update(node.output)

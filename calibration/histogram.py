@@ -40,7 +40,7 @@ class Distribution:
     @property
     def centres(self) -> npt.NDArray[np.float64]:
         """The middle of every bin: (B,) float64."""
-        return (np.arange(len(self.counts)) + 0.5) * (self.upper / len(self.counts))
+        return (np.arange(len(self.counts), dtype=np.float64) + 0.5) * (self.upper / len(self.counts))
 
 
 class Histogram:

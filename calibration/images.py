@@ -37,11 +37,11 @@ class CalibrationSet:
     digest: str
 
 
-def choose_files(folder: Path, count: int, *, seed: int) -> list[Path]:
+def choose_files(folder: Path, count: int, *, seed: int, least: int = MIN_IMAGES) -> list[Path]:
     """`count` image files of a folder, or of its lr_* folder if it holds pairs; all of them for a count of 0.
 
     Raises:
-        CalibrationError: There are none, fewer than asked for, or fewer than `MIN_IMAGES`.
+        CalibrationError: There are none, fewer than asked for, or fewer than `least`.
     """
     if not folder.is_dir():
         raise CalibrationError(f"no folder {folder}")
@@ -50,9 +50,10 @@ def choose_files(folder: Path, count: int, *, seed: int) -> list[Path]:
     wanted = count or len(files)
     if len(files) < wanted or not files:
         raise CalibrationError(f"wanted {wanted or 'some'} images, {folder} holds {len(files)}")
-    if wanted < MIN_IMAGES:
+    if wanted < least:
         raise CalibrationError(
-            f"{wanted} images are too few to calibrate with, wanted at least {MIN_IMAGES}", hint="64 is a good number"
+            f"{wanted} images are too few to calibrate with, wanted at least {least}",
+            hint="64 is a good number to record, 4 to measure sensitivity",
         )
     order = np.random.default_rng(seed).permutation(len(files))[:wanted]
     return [files[index] for index in sorted(order)]
@@ -78,7 +79,8 @@ def read_set(files: Sequence[Path], manifest: Manifest, *, side: int = 0) -> Cal
         if digests.index(d) != i
     ]
     if repeated:
-        raise CalibrationError(f"images with the same pixels: {', '.join(repeated[:5])}", hint="keep one of each")
+        named = ", ".join(repeated[:5])
+        raise CalibrationError(f"images with the same pixels: {named}", hint="keep one of each")
     whole = hashlib.sha256("".join(digests).encode()).hexdigest()
     return CalibrationSet(tuple(path.name for path in files), tuple(images), whole)
 

@@ -1,4 +1,4 @@
-"""The layers of a graph that can be quantised, and by which rule some are left out before anything is measured."""
+"""The layers of a graph that can be quantised, and the rule by which some are left out at first."""
 
 from __future__ import annotations
 
@@ -63,23 +63,20 @@ def default_exclusions(model: Any, layers: list[Layer], component: Component) ->
     if component is not Component.STEP:
         return {}
     first, last = _ends(model, layers)
-    reasons: dict[str, str] = {}
-    for layer in layers:
-        reason = _KINDS.get(layer.kind, "")
-        if layer.kind == "Conv" and layer.name in first:
-            reason = "by rule: the first convolution reads the noisy latent"
-        elif layer.kind == "Conv" and layer.name in last:
-            reason = "by rule: the last convolution writes the prediction"
-        if reason:
-            reasons[layer.name] = reason
-    return reasons
+    reasons = {layer.name: _rule(layer, first, last) for layer in layers}
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
-_KINDS = {
-    "Gemm": "by rule: a projection of the timestep, too small to gain anything",
-    "MatMul": "by rule: a product of attention",
-    "Add": "by rule: a sum that carries the network's state from block to block",
-}
+def _rule(layer: Layer, first: set[str], last: set[str]) -> str:
+    """Why a layer of the step graph is left out; empty for one that is not."""
+    if layer.kind == "Add":
+        return "by rule: a sum that carries the network's state from block to block"
+    if not layer.weight:
+        return "by rule: a product of attention"
+    if layer.name in first:
+        of_time = "a projection of the timestep, too small to gain anything"
+        return f"by rule: {'reads the noisy latent first' if layer.kind == 'Conv' else of_time}"
+    return "by rule: writes the prediction" if layer.name in last else ""
 
 
 def _operands(node: Any, index: Index) -> tuple[tuple[str, ...], str]:
@@ -128,7 +125,8 @@ def _ends(model: Any, layers: list[Layer]) -> tuple[set[str], set[str]]:
     by_node = {layer.node: layer for layer in layers if layer.weight}
     index = Index(model)
     behind: set[str] = set()  # tensors that depend on a layer with weights
-    first, followed = set(), set()
+    first: set[str] = set()
+    followed: set[str] = set()
     for node in model.graph.node:
         layer = by_node.get(node.output[0])
         if layer and not behind.intersection(layer.inputs):

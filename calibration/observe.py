@@ -38,14 +38,22 @@ class ObservingBackend(Resource):
     name = "observing"
 
     def __init__(
-        self, watched: Mapping[Component, Sequence[str]], observer: Observer, *, chunk_bytes: int = CHUNK_BYTES
+        self,
+        watched: Mapping[Component, Sequence[str]],
+        observer: Observer,
+        *,
+        chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
         """Args: watched: Names of tensors in each graph. chunk_bytes: Memory for them, at one sample."""
         self.watched, self.observer, self.chunk_bytes = watched, observer, chunk_bytes
 
     def describe(self) -> dict[str, str]:
         """What runs here."""
-        return {"backend": self.name, "version": str(onnxruntime.__version__), "provider": "CPUExecutionProvider"}
+        return {
+            "backend": self.name,
+            "version": str(onnxruntime.__version__),
+            "provider": "CPUExecutionProvider",
+        }
 
     def load(self, graph: Graph) -> ObservedEngine:
         """Makes a session for each chunk of the watched tensors.
@@ -59,7 +67,7 @@ class ObservingBackend(Resource):
         chunks = _chunks(model, watched, self.chunk_bytes)
         return ObservedEngine(graph, [(_session(model, chunk), chunk) for chunk in chunks], self.observer)
 
-    def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> HostBuffer:
+    def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike, *, shared: bool = False) -> HostBuffer:
         """Zeroed host memory."""
         return HostBuffer.zeros(shape, dtype)
 

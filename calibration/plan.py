@@ -22,7 +22,16 @@ from edge_sr.image import write_atomic
 from edge_sr.manifest import Calibration
 from edge_sr.spec import Component, Precision
 
-__all__ = ["ComponentPlan", "Layers", "Plan", "make_plan", "read_layers", "read_plan", "with_exclusions", "write_plan"]
+__all__ = [
+    "ComponentPlan",
+    "Layers",
+    "Plan",
+    "make_plan",
+    "read_layers",
+    "read_plan",
+    "with_exclusions",
+    "write_plan",
+]
 
 Layers = Mapping[Component, list[Layer]]
 
@@ -61,7 +70,9 @@ class Plan:
     def record(self) -> Calibration:
         """What the bundle's manifest says of it."""
         facts = self.facts
-        excluded = {f"{c}/{name}": why for c, plan in self.components.items() for name, why in plan.excluded.items()}
+        excluded = {
+            f"{c}/{name}": why for c, plan in self.components.items() for name, why in plan.excluded.items()
+        }
         return Calibration(
             method=self.method,
             set_digest=facts.set_digest,
@@ -152,11 +163,13 @@ def read_plan(path: Path) -> Plan:
 
 
 def _component_plan(layers: list[Layer], excluded: dict[str, str], scales: dict[str, float]) -> ComponentPlan:
-    return ComponentPlan(tuple(layer.name for layer in layers if layer.name not in excluded), excluded, scales)
+    return ComponentPlan(
+        tuple(layer.name for layer in layers if layer.name not in excluded), excluded, scales
+    )
 
 
 def _scales(recording: Recording, component: Component, layers: list[Layer], method: str) -> dict[str, float]:
-    """The scale of every tensor that a layer touches, excluded layers included: a plan may yet take them in."""
+    """The scale of every tensor that a layer touches, of excluded layers too: they may yet be taken in."""
     scales = {}
     for tensor in touched(layers):
         histogram = recording.histograms[component].get(tensor)

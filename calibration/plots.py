@@ -47,9 +47,13 @@ def plot_drift(recording: Recording, path: Path) -> None:
     figure, axes = _figure(1, height=1.5 + 0.22 * min(len(names), SHOWN))
     shown = values[:SHOWN]
     limit = max(1.0, float(np.abs(shown).max()))
-    picture = axes[0].imshow(shown, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    picture = axes[0].imshow(
+        shown, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
+    )
     axes[0].set_yticks(range(len(shown)), names[:SHOWN], fontsize=7)
-    axes[0].set_xticks(range(len(recording.facts.timesteps)), recording.facts.timesteps, fontsize=7, rotation=90)
+    axes[0].set_xticks(
+        range(len(recording.facts.timesteps)), recording.facts.timesteps, fontsize=7, rotation=90
+    )
     axes[0].set_xlabel("timestep, in the order of the loop")
     figure.colorbar(picture, label="log2 of the range over its median")
     figure.suptitle(f"Ranges along the loop: the {len(shown)} that move most, of {len(names)}")
@@ -65,15 +69,31 @@ def plot_sensitivity(rows: list[Row], candidates: list[Candidate], chosen: str, 
     shown = rows[:SHOWN]
     figure, (left, right) = _figure(2, height=1.5 + 0.22 * len(shown))
     colours = {Component.ENCODER: "tab:green", Component.STEP: "tab:blue", Component.DECODER: "tab:orange"}
-    left.barh([f"{r.layer}" for r in shown], [r.image_error for r in shown], color=[colours[r.component] for r in shown])
+    left.barh(
+        [f"{r.layer}" for r in shown],
+        [r.image_error for r in shown],
+        color=[colours[r.component] for r in shown],
+    )
     left.invert_yaxis()
     left.tick_params(axis="y", labelsize=7)
     left.set_xlabel("difference from FP32, gray levels of 255 (RMS)")
     left.set_title("one layer alone in INT8 (green encoder, blue step, orange decoder)", fontsize=9)
     for candidate in candidates:
         marker = "*" if candidate.name == chosen else "o"
-        right.plot(candidate.image_error, candidate.speedup, marker, color="black", markersize=12 if marker == "*" else 5)
-        right.annotate(candidate.name, (candidate.image_error, candidate.speedup), fontsize=7, xytext=(4, 4), textcoords="offset points")
+        right.plot(
+            candidate.image_error,
+            candidate.speedup,
+            marker,
+            color="black",
+            markersize=12 if marker == "*" else 5,
+        )
+        right.annotate(
+            candidate.name,
+            (candidate.image_error, candidate.speedup),
+            fontsize=7,
+            xytext=(4, 4),
+            textcoords="offset points",
+        )
     right.set_xlabel("difference from FP32, gray levels of 255 (RMS)")
     right.set_ylabel("times as fast as FP32, end to end")
     right.set_title("whole plans (star: chosen)", fontsize=9)

@@ -1,4 +1,4 @@
-"""Puts explicit Q/DQ into a graph: symmetric, zero-point 0, weights per channel and stored as INT8, bias in float.
+"""Puts explicit Q/DQ into a graph: symmetric, zero-point 0, INT8 weights per channel, bias in float.
 
 Where a pair goes depends on who reads the graph:
 
@@ -93,7 +93,9 @@ def weight_axis(node: Any) -> int:
 
 def _chosen(layers: list[Layer], plan: ComponentPlan) -> list[Layer]:
     if unknown := set(plan.layers) - {layer.name for layer in layers}:
-        raise CalibrationError(f"the graph has no layers {', '.join(sorted(unknown))}", hint="make a new plan")
+        raise CalibrationError(
+            f"the graph has no layers {', '.join(sorted(unknown))}", hint="make a new plan"
+        )
     return [layer for layer in layers if layer.name in plan.layers]
 
 
@@ -116,7 +118,7 @@ def _points(layers: list[Layer], index: Index, *, writes_int8: bool) -> _Points:
 
 
 def _read(layer: Layer, layers: Iterable[Layer], *, writes_int8: bool) -> tuple[str, ...]:
-    """The inputs of a layer that are quantised: for TensorRT, of a sum only what a convolution's is added to."""
+    """The inputs of a layer that are quantised: for TensorRT, of a sum only the residual."""
     if layer.kind != "Add" or writes_int8:
         return layer.inputs
     convolved = {other.output for other in layers if other.kind == "Conv"}
@@ -129,7 +131,7 @@ def _is_rectified(tensor: str, index: Index) -> bool:
 
 
 def _store_weight(graph: Any, layer: Layer, index: Index) -> None:
-    """Puts INT8 and a DequantizeLinear in the place of a weight; the FP32 one is dropped where nothing reads it."""
+    """Puts INT8 values and a DequantizeLinear in the place of a weight."""
     node, made = index.producers[layer.node], f"{layer.weight}.dequantized"
     place = list(node.input).index(layer.weight)
     node.input[place] = made
@@ -138,7 +140,7 @@ def _store_weight(graph: Any, layer: Layer, index: Index) -> None:
         return
     axis = weight_axis(node)
     values, scales = quantise_weight(index.array(layer.weight), axis)
-    zeros = np.zeros(len(scales), np.int8)  # ONNX Runtime's transformations for older CPUs want them spelt out
+    zeros = np.zeros(len(scales), np.int8)  # ONNX Runtime wants them spelt out on older CPUs
     graph.initializer.extend([constant(stored, values), constant(scale, scales), constant(zero, zeros)])
     inputs = [stored, scale, zero]
     graph.node.append(
@@ -158,14 +160,18 @@ def _add_pair(graph: Any, tensor: str, scale: float, zero_point: str, points: _P
     graph.initializer.append(constant(step, np.array(scale, np.float32)))
     graph.node.extend(
         [
-            helper.make_node("QuantizeLinear", [source, step, zero_point], [stored], name=f"quantize.{tensor}"),
-            helper.make_node("DequantizeLinear", [stored, step, zero_point], [made], name=f"dequantize.{tensor}"),
+            helper.make_node(
+                "QuantizeLinear", [source, step, zero_point], [stored], name=f"quantize.{tensor}"
+            ),
+            helper.make_node(
+                "DequantizeLinear", [stored, step, zero_point], [made], name=f"dequantize.{tensor}"
+            ),
         ]
     )
 
 
 def _rename_output(tensor: str, index: Index) -> str:
-    """Gives what a layer writes another name, so that the graph's output can be what comes out of the pair."""
+    """Gives what a layer writes another name: the graph's output is what comes out of the pair."""
     node = index.producers[tensor]
     node.output[list(node.output).index(tensor)] = f"{tensor}.float"
     return f"{tensor}.float"

@@ -1,8 +1,8 @@
-"""Emits the graphs of a plan, and puts them into a bundle with the record of how they were made.
+"""From a plan to the graphs of a bundle, in three forms, with the record of how they were made.
 
-    fp16        strongly typed FP16
-    int8        the plan's layers in INT8, the rest in FP32: for ONNX Runtime
-    int8-fp16   the same layers with the same scales, the rest in FP16: for TensorRT
+fp16        strongly typed FP16
+int8        the plan's layers in INT8, the rest in FP32: for ONNX Runtime
+int8-fp16   the same layers with the same scales, the rest in FP16: for TensorRT
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def quantize_bundle(bundle: Bundle, plan: Plan, out: Path) -> Bundle:
     """
     for component in Component:
         if bundle.graph(component, Precision.FP32).sha256 != plan.facts.graphs[str(component)]:
-            raise CalibrationError(f"the plan is for another {component}", hint="record this bundle, and plan again")
+            raise CalibrationError(f"the plan is for another {component}", hint="record this bundle again")
     with new_copy(bundle, out) as folder:
         graphs = {c: dict(entries) for c, entries in bundle.manifest.graphs.items()}
         for component in Component:

@@ -72,7 +72,7 @@ METHODS: dict[str, Callable[[Distribution], float]] = {
 
 
 def choose_range(seen: Distribution, method: str) -> float:
-    """amax by the method of that name.
+    """The range by the method of that name.
 
     Raises:
         CalibrationError: There is no such method.

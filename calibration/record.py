@@ -53,9 +53,10 @@ class Recorder:
             self.batches[-1], self._step = hashlib.sha256(seen).hexdigest(), -1
         if component is Component.STEP and "coefficients" in values:
             self._step += 1
+        step = self._step if component is Component.STEP else 0
         for name in values.keys() & self.histograms[component].keys():
             try:
-                self.histograms[component][name].add(values[name], step=max(self._step, 0) * (component is Component.STEP))
+                self.histograms[component][name].add(values[name], step=step)
             except CalibrationError as error:
                 raise CalibrationError(f"{component}, {name}: {error.message}") from error
 
@@ -65,13 +66,12 @@ class Recorder:
         Raises:
             CalibrationError: Naming the images of which the encoder saw the same.
         """
-        for index, digest in enumerate(self.batches):
+        for index, (digest, name) in enumerate(zip(self.batches, names, strict=True)):
+            first = self.batches.index(digest)
             if not digest:
-                raise CalibrationError(f"{names[index]} never reached the encoder")
-            if self.batches.index(digest) != index:
-                raise CalibrationError(
-                    f"the encoder was given the same for {names[self.batches.index(digest)]} and {names[index]}"
-                )
+                raise CalibrationError(f"{name} never reached the encoder")
+            if first != index:
+                raise CalibrationError(f"the encoder was given the same for {names[first]} and {name}")
 
 
 def record(
@@ -80,7 +80,7 @@ def record(
     *,
     preset: str,
     seed: int,
-    progress: Progress = iter,  # type: ignore[assignment]
+    progress: Progress = iter,
     chunk_bytes: int = 256 << 20,
 ) -> Recording:
     """Runs every image through the deployed sampler, all steps, in FP32.
@@ -100,7 +100,8 @@ def record(
     chosen = _preset(bundle, preset)
     schedule = make_schedule(bundle, chosen)
     recorder = Recorder(_watched(bundle), len(schedule.steps))
-    backend = ObservingBackend({c: list(h) for c, h in recorder.histograms.items()}, recorder, chunk_bytes=chunk_bytes)
+    watched = {component: list(found) for component, found in recorder.histograms.items()}
+    backend = ObservingBackend(watched, recorder, chunk_bytes=chunk_bytes)
     with Upscaler(bundle, backend, precision=Precision.FP32) as upscaler:
         for index in progress(range(len(images.images))):
             recorder.begin_image()
@@ -123,12 +124,13 @@ def record(
 
 
 def _run(upscaler: Upscaler, images: CalibrationSet, index: int, preset: Preset, seed: int) -> None:
+    name = images.names[index]
     try:
         output = upscaler.upscale(images.images[index], preset=preset, seed=seed + index)
     except EdgeSRError as error:
-        raise CalibrationError(f"recording stopped at {images.names[index]}: {error.message}", hint=error.hint) from error
+        raise CalibrationError(f"recording stopped at {name}: {error.message}", hint=error.hint) from error
     if not np.isfinite(output.mean).all():
-        raise CalibrationError(f"recording stopped at {images.names[index]}: the output is not finite")
+        raise CalibrationError(f"recording stopped at {name}: the output is not finite")
 
 
 def _preset(bundle: Bundle, name: str) -> Preset:

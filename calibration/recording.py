@@ -70,7 +70,8 @@ class Recording:
         try:
             return self.histograms[component][tensor].pooled()
         except CalibrationError as error:
-            raise CalibrationError(f"{component}, {tensor}: {error.message}", hint="record real images") from error
+            message = f"{component}, {tensor}: {error.message}"
+            raise CalibrationError(message, hint="record real images") from error
 
     def check_bundle(self, bundle: Bundle) -> None:
         """Checks that this bundle's graphs are those that were recorded.
@@ -110,16 +111,17 @@ def read_recording(path: Path) -> Recording:
         CalibrationError: The file is missing, damaged, or of another version.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         facts = json.loads(str(arrays.pop(FACTS)))
-        if facts.get("version") != VERSION:
-            raise CalibrationError(f"{path} has version {facts.get('version')}, this code reads {VERSION}")
-        return Recording(_facts(facts), _histograms(arrays))
+        recording = Recording(_facts(facts), _histograms(arrays))
     except OSError as error:
         raise CalibrationError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (KeyError, TypeError, ValueError, EOFError) as error:
+    except Exception as error:  # numpy, zipfile and zlib have a dozen for damaged files
         raise CalibrationError(f"{path} is no recording: {error}", hint="record again") from error
+    if recording.facts.version != VERSION:
+        raise CalibrationError(f"{path} has version {recording.facts.version}, this code reads {VERSION}")
+    return recording
 
 
 def _facts(content: dict[str, Any]) -> Facts:

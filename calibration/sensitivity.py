@@ -1,8 +1,8 @@
-"""Which layers INT8 costs most in: each alone against FP32, and the plan that a budget of error leaves fastest.
+"""What each layer costs in INT8, alone against FP32, and the fastest plan within a budget of error.
 
 The error of a layer is measured where it counts, in the latent and the image at the end of the whole loop.
 Errors of layers are nearly independent, so their squares add up: leaving out the layers with the most squared
-error for their work is the greedy walk along the front of error and time. Plans on it are then measured whole.
+error for their work is a greedy walk along the front of error and time. Plans on it are measured whole.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from edge_sr.spec import Component, Precision
 
 __all__ = ["Candidate", "Row", "choose", "layer_work", "measure_layers", "measure_plans"]
 
-ELEMENT_WORK = 32  # multiplications that writing one element of a sum in INT8 instead of FP32 is worth, on a CPU
-ROUNDS = 3  # timings of each plan; the median counts
+ELEMENT_WORK = 32  # multiplications that writing one element of a sum costs as much as, on a CPU
+ROUNDS = 3
 COUNTS = (0, 1, 2, 3, 4, 6, 8, 11, 15, 20, 27, 36, 48, 64)  # of layers left out, along the walk
 
 Excluded = Mapping[Component, Mapping[str, str]]
@@ -113,7 +113,13 @@ def measure_layers(trials: Trials, plan: Plan, *, progress: Progress = iter) -> 
 
 
 def measure_plans(
-    trials: Trials, plan: Plan, rows: list[Row], *, truth: tuple[Float, ...] | None = None, progress: Progress = iter
+    trials: Trials,
+    plan: Plan,
+    rows: list[Row],
+    *,
+    truth: tuple[Float, ...] | None = None,
+    rounds: int = ROUNDS,
+    progress: Progress = iter,
 ) -> list[Candidate]:
     """Plans along the walk, the plan by rule, and the one without exclusions, each whole.
 
@@ -122,17 +128,21 @@ def measure_plans(
         plan: Has the scales, and the exclusions by rule.
         rows: From `measure_layers`.
         truth: True images, one for each of the trials'.
+        rounds: Timings of each plan; the median counts.
         progress: Wraps the plans.
     """
     graphs = _Graphs(trials.bundle, plan)
-    named = {"no exclusions": {c: {} for c in Component}, "by rule": _by_rule(plan, rows)}
+    named: dict[str, Excluded] = {
+        "no exclusions": {c: {} for c in Component},
+        "by rule": _by_rule(plan, rows),
+    }
     walk = _walk(rows)
     named |= {f"{n} left out": _reasons(walk[:n], rows) for n in COUNTS if 0 < n <= len(walk)}
     models = {name: graphs.without(excluded) for name, excluded in named.items()}
     reference = trials.run({})
     found = []
     for name in progress(list(named)):
-        outcomes, speedup = _raced(trials, models[name])
+        outcomes, speedup = _raced(trials, models[name], rounds)
         found.append(_candidate(name, named[name], outcomes, reference, speedup, truth))
     return found
 
@@ -156,7 +166,7 @@ def choose(candidates: list[Candidate], budget: float) -> Candidate:
 def layer_work(
     models: Mapping[Component, Any], layers: Mapping[Component, list[Layer]], steps: int
 ) -> dict[tuple[Component, str], float]:
-    """The multiplications of each layer for one tile, the step graph's times the steps; of a sum, its worth."""
+    """The multiplications of each layer for a tile, the loop's repeated; for a sum, its worth in them."""
     work = {}
     for component, model in models.items():
         sizes, index = shapes(model), Index(model)
@@ -197,20 +207,25 @@ def _by_rule(plan: Plan, rows: list[Row]) -> dict[Component, dict[str, str]]:
     """The exclusions by rule, with what was measured of them."""
     ruled = {(c, name): why for c, p in plan.components.items() for name, why in p.excluded.items()}
     measured = _reasons([row for row in rows if (row.component, row.layer) in ruled], rows)
-    return {c: {name: f"{ruled[c, name]}; {why}" for name, why in found.items()} for c, found in measured.items()}
+    return {c: {n: f"{ruled[c, n]}; {why}" for n, why in found.items()} for c, found in measured.items()}
 
 
-def _raced(trials: Trials, models: Mapping[Component, Any]) -> tuple[Outcome, float]:
+def _raced(trials: Trials, models: Mapping[Component, Any], rounds: int) -> tuple[Outcome, float]:
     """What a plan gives, and how much faster than FP32 it is: both in turn, the median of the rounds."""
     ratios = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         ours, theirs = trials.run(models), trials.run({})
         ratios.append(statistics.median(theirs.seconds) / statistics.median(ours.seconds))
     return ours, statistics.median(ratios)
 
 
 def _candidate(
-    name: str, excluded: Excluded, outcome: Outcome, reference: Outcome, speedup: float, truth: tuple[Float, ...] | None
+    name: str,
+    excluded: Excluded,
+    outcome: Outcome,
+    reference: Outcome,
+    speedup: float,
+    truth: tuple[Float, ...] | None,
 ) -> Candidate:
     errors = outcome.image_error(reference), outcome.latent_error(reference)
     if truth is None:

@@ -50,7 +50,8 @@ class Outcome:
 
     def psnr(self, truth: tuple[Float, ...]) -> float:
         """Mean PSNR in dB against true images in [-1, 1]."""
-        errors = [float(np.mean((np.clip(a, -1, 1) - b) ** 2)) for a, b in zip(self.images, truth, strict=True)]
+        pairs = zip(self.images, truth, strict=True)
+        errors = [float(np.mean((np.clip(image, -1, 1) - true) ** 2)) for image, true in pairs]
         return float(np.mean([10 * np.log10(4.0 / error) for error in errors]))
 
 

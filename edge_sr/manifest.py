@@ -28,6 +28,7 @@ __all__ = [
     "ArrayFile",
     "Calibration",
     "Conditioning",
+    "Cost",
     "Diffusion",
     "GraphFile",
     "Latent",
@@ -83,11 +84,20 @@ class TensorEntry(_Record):
         return TensorSpec(self.name, self.dtype, self.shape)
 
 
+class Cost(_Record):
+    """What one run of a graph costs for a batch of one; see `edge_sr.roofline.GraphCost`."""
+
+    macs: Annotated[int, Field(ge=0)]
+    weight_bytes: Annotated[int, Field(ge=0)]
+    activation_bytes: Annotated[int, Field(ge=0)]
+
+
 class GraphFile(_File):
-    """An ONNX file and its tensors."""
+    """An ONNX file, its tensors, and its cost where it was counted."""
 
     inputs: tuple[TensorEntry, ...]
     outputs: tuple[TensorEntry, ...]
+    cost: Cost | None = None
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> GraphFile:

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_sr.errors import DeviceError, UsageError
-from edge_sr.spec import Precision
+from edge_sr.errors import BundleError, DeviceError, UsageError
+from edge_sr.manifest import Manifest
+from edge_sr.spec import Component, Precision
 
-__all__ = ["PEAKS", "GraphCost", "Peak", "floor_ms"]
+__all__ = ["PEAKS", "WIDTHS", "GraphCost", "Peak", "cost_of", "floor_ms"]
 
 
 @dataclass(frozen=True)
@@ -98,3 +99,29 @@ def floor_ms(cost: GraphCost, device: str, *, precision: Precision) -> float:
     compute_ms = 2 * cost.macs / (tops * 1e12) * 1e3
     traffic_ms = (cost.weight_bytes + cost.activation_bytes) / (peak.bandwidth_gb_s * 1e9) * 1e3
     return max(compute_ms, traffic_ms)
+
+
+WIDTHS = {Precision.FP32: 4, Precision.FP16: 2, Precision.INT8: 1, Precision.INT8_FP16: 1}
+"""Bytes of a number; for INT8 as if no layer were left out of it, which a floor may assume."""
+
+
+def cost_of(manifest: Manifest, component: Component, precision: Precision) -> GraphCost:
+    """What a bundle says that a graph costs for a batch of one; where it does not, what follows from FP32's.
+
+    A graph of another precision does the same operations on narrower numbers.
+
+    Raises:
+        BundleError: Neither was counted.
+    """
+    graphs = manifest.graphs[component]
+    own = graphs[precision].cost if precision in graphs else None
+    if own is not None:
+        return GraphCost(**own.model_dump())
+    wide = graphs[Precision.FP32].cost if Precision.FP32 in graphs else None
+    if wide is None:
+        raise BundleError(
+            f"bundle {manifest.name} does not say what its {component} costs",
+            hint="export it again: python -m export bundle",
+        )
+    weights, activations = (n * WIDTHS[precision] // 4 for n in (wide.weight_bytes, wide.activation_bytes))
+    return GraphCost(wide.macs, weights, activations)

@@ -1,22 +1,30 @@
 """Golden inputs through every graph and the whole pipeline: what an owner runs first on a new machine.
 
-The stored values are those of the FP32 model in torch. A graph is given the stored inputs, so that an error in
-one does not hide behind another; then the whole loop is run from the stored noise.
+The stored values are those of the FP32 model in torch. A graph is given the stored inputs, so that an error
+in one does not hide behind another; then the whole loop is run from the stored noise. `check_graph` does the
+same for one graph, before its engine is published.
 """
 
 from __future__ import annotations
 
+import math
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edge_sr.errors import BundleError
+from edge_sr.backends import Backend, Engine
+from edge_sr.build.autotune import Measurement
+from edge_sr.bundle import Bundle
+from edge_sr.errors import BundleError, EngineError
+from edge_sr.manifest import Preset
 from edge_sr.pipeline import TileEngine, Upscaler, make_schedule
-from edge_sr.spec import Component, Precision
+from edge_sr.schedule import coefficients
+from edge_sr.spec import Component, Graph, Precision
 
-__all__ = ["TOLERANCES", "Check", "SelfTest", "run_selftest"]
+__all__ = ["TOLERANCES", "Check", "SelfTest", "check_engine", "check_graph", "measure_golden", "run_selftest"]
 
 TOLERANCES = {
     Precision.FP32: 1e-3,
@@ -26,11 +34,15 @@ TOLERANCES = {
 }
 """Largest root-mean-square error of a tensor relative to the spread of the stored one, by precision.
 
-FP32 differs by the order of sums alone. The others round: FP16 keeps 11 bits and INT8 8, layer after layer, so
-that their limits are what a right build stays well inside of and a broken one (a wrong scale, a stale engine, a
-refused run) does not."""
+FP32 differs by the order of sums alone. The others round: FP16 keeps 11 bits and INT8 8, layer after layer,
+so that their limits are what a right build stays well inside of and a broken one (a wrong scale, a stale
+engine, a refused run) does not."""
 
 TIMED_RUNS = 5
+TUNING_RUNS = 20
+PSNR_DB = 30.0
+"""What a model of this kind reaches against true images, where the bundle says nothing of its own."""
+
 Array = npt.NDArray[Any]
 
 
@@ -79,22 +91,18 @@ def run_selftest(upscaler: Upscaler) -> SelfTest:
         BundleError: The bundle's golden file lacks something.
         BackendError: A graph failed.
     """
-    golden = upscaler.bundle.golden()
-    encoded = {f"encoder.{spec.name}" for spec in upscaler.engines[Component.ENCODER].outputs}
-    missing = {"image", "noise", "output", "latent"} | encoded
-    missing -= set(golden)
-    if missing:
-        raise BundleError(f"the golden file lacks {', '.join(sorted(missing))}", hint="export the bundle again")
-    tolerance = TOLERANCES[upscaler.precision]
-    diffusion = upscaler.bundle.manifest.diffusion
-    preset = diffusion.presets[diffusion.default]
-    checks = _graph_checks(upscaler, golden, tolerance)
+    bundle, tolerance = upscaler.bundle, TOLERANCES[upscaler.precision]
+    golden = _golden(bundle)
+    checks: list[Check] = []
+    for component in (Component.ENCODER, Component.DECODER):
+        case = _Case(bundle, golden, upscaler.backend, upscaler.engines[component])
+        checks += case.checks(component, tolerance)
     with TileEngine(
         upscaler.backend,
         upscaler.engines,
-        schedule=make_schedule(upscaler.bundle, preset),
+        schedule=make_schedule(bundle, _default_preset(bundle)),
         batch=len(golden["image"]),
-        embedding=upscaler.bundle.time_embedding(),
+        embedding=bundle.time_embedding(),
     ) as engine:
         out = np.empty(golden["output"].shape, np.float32)
         no_noise = np.zeros((len(engine.noisy_steps), *engine.latent_shape), np.float32)
@@ -105,39 +113,163 @@ def run_selftest(upscaler: Upscaler) -> SelfTest:
     return SelfTest(tuple(checks), latency)
 
 
-def _graph_checks(upscaler: Upscaler, golden: dict[str, Array], tolerance: float) -> list[Check]:
-    """Encoder and decoder alone, on the stored values of what they read."""
-    names = [spec.name for spec in upscaler.engines[Component.ENCODER].outputs]
-    encoded = {name: golden[f"encoder.{name}"] for name in names}
-    checks = []
-    for component, known in (
-        (Component.ENCODER, {"image": golden["image"]}),
-        (Component.DECODER, {"latent": golden["latent"], **encoded}),
-    ):
-        results = _run_once(upscaler, component, known)
-        wanted = encoded if component is Component.ENCODER else {"output": golden["output"]}
-        for name, want in wanted.items():
-            checks.append(_compare(f"{component}: {name}", results[name], want, tolerance))
-    return checks
+def check_graph(backend: Backend, graph: Graph, bundle: Bundle) -> tuple[Check, ...]:
+    """Runs one graph on the golden values of what it reads.
+
+    The step runs through the whole default preset from the stored noise, and what it ends at is compared.
+
+    Raises:
+        BundleError: The bundle's golden file lacks something.
+        BackendError: The backend refuses the graph, or it failed.
+    """
+    with backend.load(graph) as engine:
+        case = _Case(bundle, _golden(bundle), backend, engine)
+        return tuple(case.checks(graph.component, TOLERANCES[graph.precision]))
 
 
-def _run_once(upscaler: Upscaler, component: Component, known: dict[str, Array]) -> dict[str, Array]:
-    """One run of one graph: its outputs by name."""
-    backend, engine = upscaler.backend, upscaler.engines[component]
-    stream = backend.stream()
-    batch = len(next(iter(known.values())))
-    specs = (*engine.inputs, *engine.outputs)
-    buffers = {s.name: backend.allocate(s.concrete(batch), s.dtype) for s in specs}
-    for spec in engine.inputs:
-        buffers[spec.name].upload(np.ascontiguousarray(known[spec.name], np.dtype(spec.dtype)), stream)
-    engine.bind(buffers).enqueue(stream)
-    results = {s.name: np.empty(s.concrete(batch), np.dtype(s.dtype)) for s in engine.outputs}
-    for name, array in results.items():
-        buffers[name].download(array, stream)
-    stream.synchronize()
-    for resource in (*buffers.values(), stream):
-        resource.close()
-    return results
+def check_engine(backend: Backend, graph: Graph, bundle: Bundle) -> str:
+    """What `check_graph` says of an engine that was just built, in a few words.
+
+    Raises:
+        EngineError: It computes something else.
+        BundleError, BackendError: As for `check_graph`.
+    """
+    worst = max(check_graph(backend, graph, bundle), key=lambda check: check.error)
+    if not worst.passed:
+        how = f"off by {_percent(worst.error)}" if math.isfinite(worst.error) else "no number"
+        raise EngineError(
+            f"the {graph.precision} {graph.component} that was built computes something else: "
+            f"{worst.name} is {how}, at most {_percent(worst.tolerance)} passes",
+            hint="nothing was published; attach the output of: edge-sr doctor --json, to a bug report",
+        )
+    return f"golden outputs within {_percent(worst.error)}"
+
+
+def measure_golden(upscaler: Upscaler, *, runs: int = TUNING_RUNS) -> Measurement:
+    """Times the golden image on the device, and estimates the quality that rounding leaves.
+
+    There are no true images here. The distance to FP32's output is added to the error that the model has
+    against true images anyway, as if the two were independent; of several measured figures, the best is
+    taken, beside which a loss weighs most.
+
+    Args:
+        upscaler: What to run; its whole loop is captured where the backend can.
+        runs: How many are timed, after a few that are not.
+
+    Raises:
+        BundleError: The bundle's golden file lacks something.
+        BackendError: A graph failed.
+    """
+    bundle = upscaler.bundle
+    golden, preset = _golden(bundle), _default_preset(bundle)
+    engine = upscaler.tile_engine(preset, len(golden["image"]))
+    out = np.empty(golden["output"].shape, np.float32)
+    no_noise = np.zeros((len(engine.noisy_steps), *engine.latent_shape), np.float32)
+    spent = [engine.run(golden["image"], golden["noise"], no_noise, out) for _ in range(runs + TIMED_RUNS)]
+    latency = tuple(1e3 * (s.encode + s.loop + s.decode) for s in spent[TIMED_RUNS:])
+    measured = [row.metrics["psnr_db"] for row in bundle.manifest.quality if "psnr_db" in row.metrics]
+    own = 10 ** (-max(measured, default=PSNR_DB) / 10)
+    moved = float(np.mean(np.square((out - golden["output"]) / 2, dtype=np.float64)))  # the range is 2
+    return Measurement(latency, -10 * math.log10(own + moved) if math.isfinite(moved) else -math.inf)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"
+
+
+def _golden(bundle: Bundle) -> dict[str, Array]:
+    """The stored values, all there.
+
+    Raises:
+        BundleError: Something is missing.
+    """
+    golden = bundle.golden()
+    missing = {"image", "noise", "output", "latent", *(f"encoder.{name}" for name in _encoded(bundle))}
+    missing -= set(golden)
+    if missing:
+        raise BundleError(
+            f"the golden file lacks {', '.join(sorted(missing))}", hint="export the bundle again"
+        )
+    return golden
+
+
+def _encoded(bundle: Bundle) -> list[str]:
+    """The encoder's outputs by name; every precision has the same."""
+    entry = bundle.manifest.graphs[Component.ENCODER][bundle.manifest.default_precision]
+    return [tensor.name for tensor in entry.outputs]
+
+
+def _default_preset(bundle: Bundle) -> Preset:
+    diffusion = bundle.manifest.diffusion
+    return diffusion.presets[diffusion.default]
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A graph on a backend, and the golden values."""
+
+    bundle: Bundle
+    golden: dict[str, Array]
+    backend: Backend
+    engine: Engine
+
+    def checks(self, component: Component, tolerance: float) -> list[Check]:
+        """The graph alone, on the stored values of what it reads."""
+        golden = self.golden
+        encoded = {name: golden[f"encoder.{name}"] for name in _encoded(self.bundle)}
+        with _Bench(self.backend, self.engine, len(golden["image"])) as bench:
+            if component is Component.ENCODER:
+                results, wanted = bench.run({"image": golden["image"]}), encoded
+            elif component is Component.DECODER:
+                results = bench.run({"latent": golden["latent"], **encoded})
+                wanted = {"output": golden["output"]}
+            else:
+                results, wanted = self._denoised(bench, encoded), {"latent": golden["latent"]}
+        return [
+            _compare(f"{component}: {name}", results[name], want, tolerance) for name, want in wanted.items()
+        ]
+
+    def _denoised(self, bench: _Bench, encoded: dict[str, Array]) -> dict[str, Array]:
+        """The latent that all steps of the default preset make of the stored noise, without further noise."""
+        x = self.golden["noise"]
+        batch, previous, nothing = len(x), np.zeros_like(x), np.zeros_like(x)
+        schedule, table = (
+            make_schedule(self.bundle, _default_preset(self.bundle)),
+            self.bundle.time_embedding(),
+        )
+        for step, row in zip(schedule.steps, coefficients(schedule), strict=True):
+            scalars = {"coefficients": np.repeat(row[None], batch, axis=0)}
+            scalars["time_embedding"] = np.repeat(table[[step.timestep]], batch, axis=0)
+            loop = {"x": x, "x0_previous": previous, "noise": nothing, **scalars}
+            results = bench.run(encoded | loop)
+            x, previous = results["x_next"], results["x0"]
+        return {"latent": x}
+
+
+class _Bench(ExitStack):
+    """A graph with buffers and a stream of its own."""
+
+    def __init__(self, backend: Backend, engine: Engine, batch: int) -> None:
+        super().__init__()
+        self._engine, self._batch = engine, batch
+        self._stream = self.enter_context(backend.stream())
+        self._buffers = {
+            spec.name: self.enter_context(backend.allocate(spec.concrete(batch), spec.dtype))
+            for spec in (*engine.inputs, *engine.outputs)
+        }
+        self._binding = engine.bind(self._buffers)
+
+    def run(self, known: dict[str, Array]) -> dict[str, Array]:
+        """One run: its outputs by name."""
+        for spec in self._engine.inputs:
+            value = np.ascontiguousarray(known[spec.name], np.dtype(spec.dtype))
+            self._buffers[spec.name].upload(value, self._stream)
+        self._binding.enqueue(self._stream)
+        results = {s.name: np.empty(s.concrete(self._batch), np.dtype(s.dtype)) for s in self._engine.outputs}
+        for name, array in results.items():
+            self._buffers[name].download(array, self._stream)
+        self._stream.synchronize()
+        return results
 
 
 def _compare(name: str, got: Array, want: Array, tolerance: float) -> Check:

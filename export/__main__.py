@@ -133,37 +133,9 @@ def train_unet(vae: Path, pairs: int, batch: int, **options: Any) -> None:
     fit(task, _train_options(options))
 
 
-@cli.command("train-decoder")
-@training_options
-@click.option("--vae", type=FOLDER, required=True, help="The run of train-vae.")
-@click.option("--unet", type=FOLDER, required=True, help="The run of train-unet, with its encoded pairs.")
-@click.option("--pairs", default=1200, help="Pairs to sample by the loop, kept in OUT/samples-store.")
-@click.option("--batch", default=8)
-@click.option("--perceptual", default=0.1, help="Weight of LPIPS beside L1.")
-def train_decoder(vae: Path, unet: Path, pairs: int, batch: int, perceptual: float, **options: Any) -> None:
-    """Train the decoder further, on the latents that the loop gives it."""
-    from export.train import fit
-    from export.train_decoder import DecoderLoss, DecoderTask
-
-    task = DecoderTask(
-        vae=vae,
-        unet=unet,
-        val=options["val"],
-        lpips=options["lpips"],
-        store=options["out"] / "samples-store",
-        pairs=pairs,
-        batch=batch,
-        seed=options["seed"],
-        device=options["device"],
-        weights=DecoderLoss(perceptual=perceptual),
-    )
-    fit(task, _train_options(options))
-
-
 @cli.command("bundle")
 @click.option("--vae", type=FOLDER, required=True, help=VAE_HELP)
 @click.option("--unet", type=FOLDER, required=True, help="The run of train-unet.")
-@click.option("--decoder", type=FOLDER, help="The run of train-decoder, where there is one.")
 @click.option("--out", type=FOLDER, required=True, help="The bundle's folder; an older one is replaced.")
 @click.option(
     "--card",
@@ -171,14 +143,14 @@ def train_decoder(vae: Path, unet: Path, pairs: int, batch: int, perceptual: flo
     default=Path(__file__).parent / "cards" / "cxr-x4.json",
     help="What people are told of the model, and its presets.",
 )
-def bundle(vae: Path, unet: Path, decoder: Path | None, out: Path, card: Path) -> None:
+def bundle(vae: Path, unet: Path, out: Path, card: Path) -> None:
     """Export a trained model to a bundle, each graph verified against torch."""
     from export.bundle import load_model, phantom, read_card, write_bundle
 
     told = read_card(card)
-    commands = tuple(_command(run) for run in (vae, unet, decoder) if run is not None)
+    commands = tuple(_command(run) for run in (vae, unet))
     image = phantom(told["tile"], told["channels"])
-    written = write_bundle(load_model(vae, unet, decoder), told, out, image=image, commands=commands)
+    written = write_bundle(load_model(vae, unet), told, out, image=image, commands=commands)
     size = sum(path.stat().st_size for path in out.iterdir())
     click.echo(f"{out}: {written.manifest.name}, {size / 1e6:.1f} MB, digest {written.digest[:12]}")
 

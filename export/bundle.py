@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import torch
 from pydantic import ValidationError
 
@@ -22,12 +23,12 @@ from edge_sr.errors import ConfigError
 from edge_sr.manifest import SCHEMA_VERSION, GraphFile, Manifest
 from edge_sr.pipeline import TileEngine, make_schedule
 from edge_sr.spec import Component, Graph, Precision
+from export.cost import count_cost
 from export.graphs import Geometry, GraphModule, LatentScale, example_inputs, graph_modules, measure
 from export.models.autoencoder import Autoencoder
 from export.models.unet_lite import UNetLite
 from export.sampling import sample_latents
 from export.to_onnx import ExportError, export_graph, round_weights
-from export.train_decoder import use_decoder
 from export.train_unet import load_unet, load_vae
 
 GRAPH_TOLERANCE = 1e-4  # largest difference of a graph from torch, relative to the larger of 1 and the value
@@ -46,6 +47,7 @@ TOLD = (  # what the manifest takes from a card as it is
     "limits",
 )
 SOURCES = ("data", "data_licence", "weights_licence")  # what it takes for the provenance
+OPTIONAL = ("quality",)  # measured figures, each with the result file it comes from
 Float = npt.NDArray[np.float32]
 
 
@@ -65,13 +67,12 @@ class Model:
     diffusion: dict[str, Any]
 
 
-def load_model(vae_run: Path, unet_run: Path, decoder_run: Path | None = None) -> Model:
+def load_model(vae_run: Path, unet_run: Path) -> Model:
     """The averaged weights of the runs, rounded.
 
     Args:
         vae_run: A run of train-vae, or a folder in diffusers' layout.
         unet_run: A run of train-unet.
-        decoder_run: A run of train-decoder, where there is one.
 
     Raises:
         ConfigError: One of them holds no weights, or those of something else.
@@ -86,8 +87,6 @@ def load_model(vae_run: Path, unet_run: Path, decoder_run: Path | None = None) -
                 f"{unet_run} was trained for {ours} {what.replace('_', ' ')}, {vae_run} has {theirs}",
                 hint="give the autoencoder that train-unet was given",
             )
-    if decoder_run is not None:
-        vae = use_decoder(vae, decoder_run)
     for network in (vae, unet):
         round_weights(network)
     return Model(vae, unet, scale, diffusion)
@@ -144,7 +143,8 @@ def _export(
 ) -> GraphFile:
     name = f"{component}.fp32.onnx"
     entries = export_graph(module, inputs, folder / name)
-    return graph_file(folder, name, *entries)
+    cost = count_cost(onnx.load(str(folder / name)))
+    return graph_file(folder, name, *entries).model_copy(update={"cost": cost})
 
 
 def _verify(
@@ -270,7 +270,7 @@ def _manifest(
     with torch.no_grad():
         table = model.unet.time(torch.arange(model.diffusion["timesteps"])).numpy().astype(np.float16)
     golden = folder / GOLDEN
-    content = {key: card[key] for key in TOLD} | {
+    content = {key: card[key] for key in (*TOLD, *OPTIONAL) if key in card} | {
         "schema_version": SCHEMA_VERSION,
         "task": "super-resolution",
         "latent": {"channels": model.unet.config.latent_channels, "factor": geometry.factor},
@@ -334,9 +334,9 @@ def check_card(card: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: Naming what is missing, what nobody reads, and sizes that are no numbers.
     """
-    known = {*TOLD, *SOURCES, "presets", "default"}
-    problems = [f"no {name}" for name in sorted(known - set(card))]
-    problems += [f"{name}, which is not known" for name in sorted(set(card) - known)]
+    needed = {*TOLD, *SOURCES, "presets", "default"}
+    problems = [f"no {name}" for name in sorted(needed - set(card))]
+    problems += [f"{name}, which is not known" for name in sorted(set(card) - needed - set(OPTIONAL))]
     sizes = ("scale", "channels", "tile", "overlap")
     problems += [f"{name} {card[name]!r}" for name in sizes if not isinstance(card.get(name, 1), int)]
     if problems:

@@ -67,9 +67,7 @@ def export_graph(
     arguments = tuple(inputs[name] for name in module.inputs)
     try:
         with warnings.catch_warnings(), _quiet_exporter(), torch.no_grad():
-            warnings.simplefilter(
-                "ignore"
-            )  # of torch's and onnxscript's own deprecations, inside the exporter
+            warnings.simplefilter("ignore")  # torch's and onnxscript's own deprecations, inside the exporter
             program = torch.onnx.export(
                 module,
                 arguments,
@@ -81,8 +79,7 @@ def export_graph(
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
-        problem = str(error).strip().split("\n", 1)[0]
-        raise ExportError(f"{path.name}: torch cannot export it: {problem}") from error
+        raise ExportError(f"{path.name}: torch cannot export it: {_reason(error)}") from error
     assert program is not None
     model = finish(program.model_proto)
     onnx.save(model, path)
@@ -106,7 +103,14 @@ def _free_batch(module: GraphModule, count: int) -> tuple[Any, ...]:
     free = [{0: torch.export.Dim("N", min=1, max=64)}] * count
     parameters = inspect.signature(module.forward).parameters.values()
     named = sum(parameter.kind is not parameter.VAR_POSITIONAL for parameter in parameters)
-    return tuple(free) if named == len(parameters) else (*free[:named], tuple(free[named:]))
+    return (*free[:named], tuple(free[named:])) if count > named else tuple(free)
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what an error came from: torch's own says no more than that it failed."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().split("\n", 1)[0]
 
 
 def finish(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -177,7 +177,8 @@ class _Run:
         is_due = self.iteration % self.options.validate_every == 0 or self._progress() >= 1.0
         if is_due:
             self._log(terms | self._validate())
-            draw_curve(self.options.out / LOG, self.options.out / "curve.png")
+            if self._progress() < 1.0:  # at the end it is drawn in any case
+                draw_curve(self.options.out / LOG, self.options.out / "curve.png")
         elif self.iteration % LOG_EVERY == 0:
             self._log(terms)
 

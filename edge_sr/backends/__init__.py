@@ -24,6 +24,7 @@ from edge_sr.spec import BATCH, Graph, TensorSpec
 
 __all__ = [
     "BACKENDS",
+    "Announces",
     "Backend",
     "Binding",
     "Buffer",
@@ -210,6 +211,17 @@ class CanCapture(Protocol):
         Raises:
             BackendError: The work fails even when it is not recorded.
         """
+
+
+@runtime_checkable
+class Announces(Protocol):
+    """A backend that tells what the user should know of the graphs that it loaded.
+
+    Attributes:
+        notes: In sentences; empty where there is nothing to say.
+    """
+
+    notes: list[str]
 
 
 BACKENDS: dict[str, str] = {

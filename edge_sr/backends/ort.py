@@ -2,21 +2,27 @@
 
 Inputs and outputs are bound once to memory that this package owns (ONNX Runtime uses a numpy array on the CPU
 in place), so a run neither allocates nor copies what passes between graphs.
+
+A graph that `edge-sr build-engine --backend onnxruntime` has optimised for this CPU is loaded in that form,
+which computes the same and starts faster; one that does not fit is left aside, and `notes` says why.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import numpy.typing as npt
 
 from edge_sr.backends import Buffer, Resource, Stream, check_binding
+from edge_sr.backends.engine_store import EngineKey, EngineStore, default_engine_dir
 from edge_sr.backends.host import HostBuffer, HostStream
+from edge_sr.backends.optimised import OPTIMISED_FLAGS, optimised_target
 from edge_sr.backends.unsigned import VNNI, to_unsigned
 from edge_sr.device import describe
-from edge_sr.errors import BackendError
+from edge_sr.errors import BackendError, EngineError
 from edge_sr.spec import Graph, Precision, TensorSpec
 
 __all__ = ["OnnxRuntimeBackend"]
@@ -38,16 +44,26 @@ def _import() -> Any:
 
 
 class OnnxRuntimeBackend(Resource):
-    """Runs graphs on the CPU with ONNX Runtime."""
+    """Runs graphs on the CPU with ONNX Runtime.
+
+    Attributes:
+        store: Where models that were optimised before may lie.
+        optimised: The components that were loaded in that form.
+        notes: Why others that are stored were not.
+    """
 
     name = "onnxruntime"
 
-    def __init__(self, *, threads: int = 0, unsigned: bool | None = None) -> None:
+    def __init__(
+        self, *, threads: int = 0, unsigned: bool | None = None, engine_dir: Path | None = None
+    ) -> None:
         """Prepares the session options.
 
         Args:
             threads: Threads inside an operator; 0 for the cores this process may use.
             unsigned: Whether INT8 graphs are loaded in their unsigned form; None for where VNNI is present.
+                Where it is given, no optimised model is looked for: those have the form that fits the CPU.
+            engine_dir: Where optimised models lie; `default_engine_dir()` where None.
 
         Raises:
             BackendError: onnxruntime is not installed.
@@ -56,6 +72,10 @@ class OnnxRuntimeBackend(Resource):
         self._ort.set_default_logger_severity(3)  # errors only: its warnings are about its own fusions
         self.threads = threads or _usable_cores()
         self.unsigned = bool(VNNI & set(describe().cpu.flags)) if unsigned is None else unsigned
+        self.store = EngineStore(engine_dir or default_engine_dir())
+        self.optimised: list[str] = []
+        self.notes: list[str] = []
+        self._takes_optimised = unsigned is None
 
     def describe(self) -> dict[str, str]:
         """Library, version, execution provider and threads."""
@@ -72,28 +92,65 @@ class OnnxRuntimeBackend(Resource):
         Raises:
             BackendError: ONNX Runtime refuses the file, or its tensors are not what the bundle says.
         """
+        options, stored = self._options(), self._optimised(graph)
+        if stored is not None:
+            options.graph_optimization_level = self._ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        session = self._session(stored or self._model(graph), options, graph.path.name)
+        _check_names(graph, session)
+        return OnnxRuntimeEngine(self._ort, session, graph)
+
+    def optimise(self, onnx: Path, target: Path) -> None:
+        """Writes what `load` makes of an ONNX file, so that the next load need not make it again.
+
+        Raises:
+            BackendError: ONNX Runtime refuses the file.
+        """
+        options = self._options()
+        options.optimized_model_filepath = str(target)
+        options.log_severity_level = (
+            3  # it warns that the file belongs to this machine, which is what we want
+        )
+        model = to_unsigned(onnx.read_bytes()) if self.unsigned else str(onnx)
+        self._session(model, options, onnx.name)
+
+    def _options(self) -> Any:
         options = self._ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.execution_mode = self._ort.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = self._ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        if not self.unsigned:  # older x86 kernels overflow in sums of 8-bit products, but for unsigned weights
+        if not self.unsigned:  # x86 without VNNI overflows in sums, but for unsigned weights
             options.add_session_config_entry("session.x64quantprecision", "1")
+        return options
+
+    def _session(self, model: str | bytes, options: Any, name: str) -> Any:
+        """A session; `name` is what an error calls the model."""
         try:
-            model = self._model(graph)
-            session = self._ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            return self._ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class of their own
             raise BackendError(
-                f"onnxruntime {self._ort.__version__} refuses {graph.path.name}: {_first_line(error)}"
+                f"onnxruntime {self._ort.__version__} refuses {name}: {_first_line(error)}"
             ) from error
-        _check_names(graph, session)
-        return OnnxRuntimeEngine(self._ort, session, graph)
 
     def _model(self, graph: Graph) -> str | bytes:
         """What the session is made of: the file, or its unsigned form."""
         if graph.precision is Precision.INT8 and self.unsigned:
             return to_unsigned(graph.path.read_bytes())
         return str(graph.path)
+
+    def _optimised(self, graph: Graph) -> bytes | None:
+        """The model that was made of a graph before, where one is stored and fits."""
+        stored = self.store.folder.glob(f"{graph.component}-{graph.precision}-*.onnx")
+        if not self._takes_optimised or not any(stored):
+            return None
+        target = optimised_target(str(self._ort.__version__))
+        try:
+            data = self.store.read(self.store.find(EngineKey.of(graph, target, OPTIMISED_FLAGS)))
+        except EngineError as error:
+            self.notes.append(f"the graph is loaded as it is: {error}")
+            return None
+        self.optimised.append(str(graph.component))
+        return data
 
     def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike, *, shared: bool = False) -> HostBuffer:
         """Zeroed host memory."""

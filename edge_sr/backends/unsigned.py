@@ -1,13 +1,13 @@
 """The unsigned form of an INT8 graph, which x86 CPUs with VNNI want: activations as UINT8, the same scales.
 
-VNNI multiplies unsigned by signed bytes, and ONNX Runtime's kernels for it want activations in that form: with
-signed ones most convolutions run in FP32. A bundle ships the signed form alone, since TensorRT takes no other.
-All activations of such a graph share two initialisers for their zero-points, so that the other form is the
-same file but for three bytes:
+VNNI multiplies unsigned by signed bytes, and ONNX Runtime's kernels for it want activations in that form:
+with signed ones most convolutions run in FP32. A bundle ships the signed form alone, since TensorRT takes no
+other. All activations of such a graph share two initialisers for their zero-points, so that the other form is
+the same file but for three bytes:
 
     activation_zero_point   INT8 0 -> UINT8 128     q + 128: the same numbers
-    rectified_zero_point    INT8 0 -> UINT8 0       what follows a Relu, never negative: it becomes part of the
-                                                    convolution, and is clipped at 255 steps instead of 127
+    rectified_zero_point    INT8 0 -> UINT8 0       what follows a Relu, never negative: the Relu becomes part
+                                                    of the convolution, and clips at 255 steps, not at 127
 """
 
 from __future__ import annotations

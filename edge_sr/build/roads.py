@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -161,9 +161,8 @@ class OptimisedRoad:
         """See `Road`."""
         if check is None:
             return NOT_CHECKED
-        engine = next(staged.glob(f"*{self.ending}"))
-        with closing(open_backend(ONNX_RUNTIME)) as backend:
-            return check(backend, replace(graph, path=engine))
+        with closing(open_backend(ONNX_RUNTIME, engine_dir=staged)) as backend:
+            return check(backend, graph)
 
 
 ROADS: dict[str, Callable[[Machine, BuildFlags], Road]] = {

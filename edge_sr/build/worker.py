@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_sr.backends.engine_store import BuildFlags, write_atomically
+from edge_sr.backends.ort import OnnxRuntimeBackend
 from edge_sr.backends.trt_library import BuildRequest, open_library
 from edge_sr.cuda import open_cuda
 from edge_sr.errors import BackendError, EdgeSRError
@@ -93,31 +94,15 @@ def _tensorrt(job: dict[str, Any], report: Report) -> dict[str, Any]:
 
 def _onnxruntime_probe(job: dict[str, Any], report: Report) -> dict[str, Any]:
     """Which ONNX Runtime is here."""
-    return {"version": str(_onnxruntime().__version__)}
+    with OnnxRuntimeBackend() as backend:
+        return {"version": backend.describe()["version"]}
 
 
 def _onnxruntime_optimise(job: dict[str, Any], report: Report) -> dict[str, Any]:
     """Has ONNX Runtime optimise a graph for this CPU and save it."""
-    ort = _onnxruntime()
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.optimized_model_filepath = job["engine"]
-    options.log_severity_level = 3  # it warns that the file belongs to this machine, which is what we want
-    try:
-        ort.InferenceSession(job["onnx"], options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions share no base class of their own
-        raise BackendError(f"onnxruntime refuses {Path(job['onnx']).name}: {error}") from error
+    with OnnxRuntimeBackend() as backend:
+        backend.optimise(Path(job["onnx"]), Path(job["engine"]))
     return {"layers": {}, "notes": []}
-
-
-def _onnxruntime() -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise BackendError(
-            f"onnxruntime cannot be imported: {error}", hint="install it with: pip install 'edge-sr[cpu]'"
-        ) from error
-    return onnxruntime
 
 
 JOBS: dict[str, Callable[[dict[str, Any], Report], dict[str, Any]]] = {

@@ -1,7 +1,8 @@
 """The command line: the one place that prints and exits.
 
 Exit codes: 0 done; 1 an error that is understood; 2 wrong usage; 78 bad configuration of a service;
-130 interrupted. Progress goes to stderr on a terminal and nowhere otherwise; with --json, stdout holds JSON alone.
+130 interrupted. Progress goes to stderr on a terminal and nowhere otherwise; with --json, stdout holds JSON
+alone.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import click
 
 from edge_sr import __version__
+from edge_sr.cli.build_engine import build_engine
 from edge_sr.cli.demo import demo
 from edge_sr.cli.doctor import doctor
 from edge_sr.cli.info import info
@@ -33,7 +35,7 @@ def cli() -> None:
     """
 
 
-for command in (upscale, demo, info, doctor, selftest):
+for command in (upscale, demo, info, doctor, selftest, build_engine):
     cli.add_command(command)
 
 

@@ -8,34 +8,53 @@ from typing import Any, TypeVar
 
 import click
 
-from edge_sr.backends import open_backend
+from edge_sr.backends import Announces, Backend, open_backend
+from edge_sr.backends.choice import AUTO, BackendChoice, choose_backend
+from edge_sr.backends.engine_store import default_engine_dir
+from edge_sr.backends.ort import OnnxRuntimeBackend
 from edge_sr.bundle import Bundle, default_bundle
 from edge_sr.errors import UsageError
 from edge_sr.manifest import Preset
 from edge_sr.pipeline import Upscaler
 from edge_sr.spec import Precision
 
-__all__ = ["choose_preset", "engine_options", "open_upscaler", "sampling_options"]
+__all__ = [
+    "ENGINE_DIR",
+    "choose",
+    "choose_preset",
+    "engine_options",
+    "notes_of",
+    "open_upscaler",
+    "pick",
+    "sampling_options",
+    "tell",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 BUNDLE = click.Path(file_okay=False, path_type=Path)
+ENGINE_DIR = click.option(
+    "--engine-dir", type=BUNDLE, help="Folder of engines. [default: the user's cache; a service's state]"
+)
+ENGINE = ("precision", "threads", "batch", "engine_dir")
 
 
 def engine_options(function: F) -> F:
-    """What runs: bundle, backend, precision, threads."""
+    """What runs: bundle, backend, engines, precision, threads."""
     options = [
         click.option("--bundle", type=BUNDLE, help="Bundle folder. [default: the shipped cxr-x4]"),
         click.option(
             "--backend",
-            type=click.Choice(["auto", "onnxruntime", "fake"]),
-            default="auto",
+            type=click.Choice([AUTO, "onnxruntime", "tensorrt", "fake"]),
+            default=AUTO,
             show_default=True,
-            help="Where graphs run; fake is a dry run without weights.",
+            help="Where graphs run: auto takes TensorRT where engines for this device exist; "
+            "fake is a dry run without weights.",
         ),
+        ENGINE_DIR,
         click.option(
             "--precision",
             type=click.Choice([str(p) for p in Precision]),
-            help="[default: the bundle's own choice]",
+            help="[default: the bundle's own; with TensorRT, that of the engines built last]",
         ),
         click.option("--threads", type=click.IntRange(0, 256), default=0, help="CPU threads. [default: all]"),
         click.option(
@@ -66,8 +85,25 @@ def _apply(function: F, options: Sequence[Callable[[Any], Any]]) -> F:
     return function
 
 
+def pick(options: dict[str, Any]) -> dict[str, Any]:
+    """Those of a command's options that `open_upscaler` takes by name."""
+    return {key: options[key] for key in ENGINE}
+
+
+def choose(bundle: Bundle, backend: str, *, precision: str | None, engine_dir: Path | None) -> BackendChoice:
+    """What runs, by the options of a command."""
+    asked = Precision(precision) if precision else None
+    return choose_backend(bundle, backend, precision=asked, engine_dir=engine_dir or default_engine_dir())
+
+
 def open_upscaler(
-    bundle: Path | None, backend: str, *, precision: str | None, threads: int, batch: int
+    bundle: Path | None,
+    backend: str,
+    *,
+    precision: str | None,
+    threads: int,
+    batch: int,
+    engine_dir: Path | None,
 ) -> tuple[Upscaler, str]:
     """Opens the bundle on a backend.
 
@@ -78,16 +114,40 @@ def open_upscaler(
         EdgeSRError: The bundle or the backend cannot be used.
     """
     opened = Bundle.open(bundle or default_bundle())
-    chosen = Precision(precision) if precision else opened.manifest.default_precision
-    name = "onnxruntime" if backend == "auto" else backend
-    running = open_backend(name, threads=threads)
-    reason = "no TensorRT engine is used by default on this machine" if backend == "auto" else "asked for"
-    upscaler = Upscaler(opened, running, precision=chosen, batch=batch)
+    choice = choose(opened, backend, precision=precision, engine_dir=engine_dir)
+    options = {} if choice.name == "fake" else {"engine_dir": engine_dir}
+    running = open_backend(choice.name, threads=threads, **options)
+    try:
+        upscaler = Upscaler(opened, running, precision=choice.precision, batch=batch)
+    except BaseException:
+        running.close()
+        raise
+    return upscaler, f"{_words(running)}: {choice.reason}"
+
+
+def _words(running: Backend) -> str:
+    """A backend with its versions, after it has loaded its graphs."""
     facts = running.describe()
-    words = (
-        f"{facts['backend']} {facts['version']} ({facts['provider']}, {facts['threads']} threads): {reason}"
-    )
-    return upscaler, words
+    name, version = facts["backend"], facts["version"]
+    library = version if version.startswith(name) else f"{name} {version}"
+    threads = "" if name == "tensorrt" else f", {facts['threads']} threads"
+    stored = ""
+    if isinstance(running, OnnxRuntimeBackend) and running.optimised:
+        stored = f", optimised {', '.join(running.optimised)} from {running.store.folder}"
+    return f"{library} ({facts['provider']}{threads}{stored})"
+
+
+def notes_of(upscaler: Upscaler) -> list[str]:
+    """What the user should know of how the graphs were loaded and are run; grows with the first run."""
+    backend = upscaler.backend
+    return [*(backend.notes if isinstance(backend, Announces) else ()), *upscaler.notes]
+
+
+def tell(notes: Sequence[str]) -> int:
+    """Prints notes on stderr; returns how many."""
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+    return len(notes)
 
 
 def choose_preset(bundle: Bundle, name: str | None, **changes: Any) -> Preset:

@@ -10,7 +10,15 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from edge_sr.cli.common import choose_preset, engine_options, open_upscaler, sampling_options
+from edge_sr.cli.common import (
+    choose_preset,
+    engine_options,
+    notes_of,
+    open_upscaler,
+    pick,
+    sampling_options,
+    tell,
+)
 from edge_sr.errors import ImageError
 from edge_sr.figure import panels
 from edge_sr.image import (
@@ -55,8 +63,7 @@ def demo(source: Path | None, out: Path, as_json: bool, **options: Any) -> None:
     what was there.
     """
     original = _radiograph() if source is None else _gray(read_image(source))
-    engine = {key: options[key] for key in ("precision", "threads", "batch")}
-    upscaler, running = open_upscaler(options["bundle"], options["backend"], **engine)
+    upscaler, running = open_upscaler(options["bundle"], options["backend"], **pick(options))
     with upscaler:
         manifest = upscaler.bundle.manifest
         changes = {key: options[key] for key in ("steps", "sampler", "noise_scale", "samples")}
@@ -75,18 +82,20 @@ def demo(source: Path | None, out: Path, as_json: bool, **options: Any) -> None:
             footer="Detail above the input's resolution is generated. Research use only, not for diagnosis.",
         )
         write_atomic(out, encode_png(picture, text=result.provenance))
-        facts = {
+        facts: dict[str, Any] = {
             "picture": str(out),
             "input": [manifest.tile] * 2,
             "output": [manifest.tile * manifest.scale] * 2,
             "steps": settings.preset.steps,
             "sampler": settings.preset.sampler,
             "backend": running,
+            "notes": notes_of(upscaler),
             "precision": str(upscaler.precision),
             "seconds": {name: round(value, 4) for name, value in result.seconds.items()},
             "load_seconds": {name: round(value, 3) for name, value in upscaler.load_seconds.items()},
             "figures": figures,
         }
+    tell(facts["notes"])
     click.echo(json.dumps(facts) if as_json else "\n".join(_lines(facts)))
 
 

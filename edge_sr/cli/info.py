@@ -3,33 +3,126 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
 from edge_sr.bundle import Bundle, default_bundle
-from edge_sr.cli.common import BUNDLE
-from edge_sr.manifest import Manifest
+from edge_sr.cli.common import BUNDLE, tell
+from edge_sr.device import describe
+from edge_sr.doctor import trtexec_line
+from edge_sr.errors import DeviceError
+from edge_sr.manifest import GraphFile, Manifest
+from edge_sr.roofline import PEAKS, cost_of, floor_ms
+from edge_sr.spec import BATCH, Component, Precision
 
 __all__ = ["info"]
+
+PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8)
+BUILT = (Precision.FP32, Precision.FP16, Precision.INT8_FP16)  # the other INT8 form is ONNX Runtime's
+BY_HAND = (
+    "edge-sr opens no engine that was built by hand; these commands have not been run on a board, and "
+    "TensorRT older than 10.3 may not read graphs of opset 18"
+)
+ASSUMPTIONS = (
+    "peak rates, dense, at the highest clock of the power mode",
+    "convolutions and matrix products alone, the rest fused into them at no cost",
+    "weights and what passes between those are each moved once, as if nothing stayed in a cache",
+    "no launches, no host work; it is a floor and no forecast, and small graphs come nowhere near it",
+)
 
 
 @click.command()
 @click.argument("bundle", type=BUNDLE, required=False)
 @click.option("--verify", is_flag=True, help="Hash every file.")
-@click.option("--json", "as_json", is_flag=True, help="The whole manifest as JSON.")
-def info(bundle: Path | None, verify: bool, as_json: bool) -> None:
+@click.option(
+    "--device", type=click.Choice(list(PEAKS)), help="The floor under the bundle's times on this device."
+)
+@click.option("--trtexec", "by_hand", is_flag=True, help="The commands that build its engines by hand.")
+@click.option("--json", "as_json", is_flag=True, help="The whole manifest as JSON, and what was asked for.")
+def info(bundle: Path | None, verify: bool, device: str | None, by_hand: bool, as_json: bool) -> None:
     """Describe a bundle; the shipped cxr-x4 where none is named."""
     opened = Bundle.open(bundle or default_bundle())
     if verify:
         opened.verify()
     manifest = opened.manifest
+    floor = _floor(manifest, device) if device else None
+    commands = list(_trtexec(opened)) if by_hand else []
+    if by_hand:
+        tell([BY_HAND])
     if as_json:
-        click.echo(
-            json.dumps({"digest": opened.digest, "verified": verify, **manifest.model_dump(mode="json")})
-        )
-        return
-    click.echo("\n".join(_lines(manifest, opened.digest, verify=verify)))
+        asked = ({"floor": floor} if floor else {}) | ({"trtexec": commands} if by_hand else {})
+        facts = {"digest": opened.digest, "verified": verify, **manifest.model_dump(mode="json"), **asked}
+        click.echo(json.dumps(facts))
+    elif floor or by_hand:
+        click.echo("\n".join([*(_floor_lines(floor) if floor else ()), *commands]))
+    else:
+        click.echo("\n".join(_lines(manifest, opened.digest, verify=verify)))
+
+
+def _trtexec(bundle: Bundle) -> Iterator[str]:
+    """The commands that turn its graphs into engines for batches of one; none for what the GPU cannot do."""
+    here = describe()
+    lacks = {Precision.INT8_FP16} if here.gpu and here.gpu.has_int8 is False else set()
+    for component, graphs in bundle.manifest.graphs.items():
+        for precision in (p for p in BUILT if p in graphs and p not in lacks):
+            entry = graphs[precision]
+            yield trtexec_line(
+                shlex.quote(str(bundle.folder / entry.file)),
+                f"{component}-{precision}.plan",
+                shapes=_shapes(entry),
+                tensorrt=here.software.tensorrt,
+                command=here.trtexec or "trtexec",
+            )
+
+
+def _shapes(entry: GraphFile) -> str:
+    """The inputs' shapes as trtexec takes them."""
+    return ",".join(
+        f"{tensor.name}:{'x'.join('1' if n == BATCH else str(n) for n in tensor.shape)}"
+        for tensor in entry.inputs
+    )
+
+
+def _floor(manifest: Manifest, device: str) -> dict[str, Any]:
+    """The times below which a device cannot be, by precision and stage."""
+    diffusion, peak = manifest.diffusion, PEAKS[device]
+    steps = diffusion.presets[diffusion.default].steps
+    return {
+        "device": device,
+        "name": peak.name,
+        "source": peak.source,
+        "steps": steps,
+        "ms": {str(p): _stages(manifest, device, p, steps) for p in PRECISIONS},
+        "assumptions": list(ASSUMPTIONS),
+    }
+
+
+def _stages(manifest: Manifest, device: str, precision: Precision, steps: int) -> dict[str, float] | None:
+    """One run of each graph, and of a whole tile; None where the device has no such arithmetic."""
+    form = Precision.INT8_FP16 if precision is Precision.INT8 else precision
+    costs = {c: cost_of(manifest, c, form) for c in Component}
+    try:
+        times = {c: floor_ms(cost, device, precision=form) for c, cost in costs.items()}
+    except DeviceError:
+        return None
+    tile = times[Component.ENCODER] + steps * times[Component.STEP] + times[Component.DECODER]
+    return {str(c): round(ms, 4) for c, ms in times.items()} | {"tile": round(tile, 4)}
+
+
+def _floor_lines(floor: dict[str, Any]) -> list[str]:
+    lines = [
+        f"{floor['name']}: no tile can take less than",
+        f"  {'ms':<10}{'encoder':>10}{'step':>10}{'decoder':>10}{'tile':>10}",
+    ]
+    for precision, stages in floor["ms"].items():
+        times = "".join(f"{ms:>10.3f}" for ms in stages.values()) if stages else "  not in hardware"
+        lines.append(f"  {precision:<10}{times}")
+    lines.append(f"  tile: encoder, {floor['steps']} steps and decoder, for a batch of one")
+    return [*lines, f"  peaks: {floor['source']}", *(f"  assumed: {what}" for what in floor["assumptions"])]
 
 
 def _lines(manifest: Manifest, digest: str, *, verify: bool) -> list[str]:

@@ -9,7 +9,11 @@ from typing import Any
 import click
 
 from edge_sr import __version__
-from edge_sr.cli.common import engine_options, open_upscaler
+from edge_sr.backends import open_backend
+from edge_sr.backends.engine_store import BuildFlags, default_engine_dir
+from edge_sr.bundle import Bundle, default_bundle
+from edge_sr.cli.build_engine import build
+from edge_sr.cli.common import choose, engine_options, notes_of, open_upscaler, pick, tell
 from edge_sr.doctor import examine
 from edge_sr.image import write_atomic
 from edge_sr.selftest import SelfTest, run_selftest
@@ -28,18 +32,20 @@ __all__ = ["selftest"]
 def selftest(as_json: bool, report: Path | None, **options: Any) -> int:
     """Run golden inputs through every graph and the whole loop; PASS or FAIL.
 
+    With --backend tensorrt, engines that are missing are built first.
     The exit code is 1 on FAIL.
     """
-    engine = {key: options[key] for key in ("precision", "threads", "batch")}
-    upscaler, running = open_upscaler(options["bundle"], options["backend"], **engine)
+    built = _build_missing(options) if options["backend"] == "tensorrt" else ()
+    upscaler, running = open_upscaler(options["bundle"], options["backend"], **pick(options))
     with upscaler:
         upscaler.bundle.verify()
         outcome = run_selftest(upscaler)
-        facts = {
+        facts: dict[str, Any] = {
             "edge_sr": __version__,
             "bundle": upscaler.bundle.digest,
             "precision": str(upscaler.precision),
             "backend": running,
+            "notes": [*built, *notes_of(upscaler)],
             "passed": outcome.passed,
             "checks": [{"name": c.name, "error": c.error, "tolerance": c.tolerance} for c in outcome.checks],
             "latency_ms": {name: round(value, 3) for name, value in outcome.latency_ms.items()},
@@ -47,9 +53,24 @@ def selftest(as_json: bool, report: Path | None, **options: Any) -> int:
         }
     if report is not None:
         machine = examine().to_json()
-        write_atomic(report, json.dumps({**facts, "machine": machine}, indent=1).encode())
+        text = json.dumps({**facts, "machine": machine}, indent=1)
+        write_atomic(report, text.replace(str(Path.home()), "~").encode())  # a home names its owner
+    tell(facts["notes"])
     click.echo(json.dumps(facts) if as_json else "\n".join(_lines(outcome, str(facts["precision"]), running)))
     return 0 if outcome.passed else 1
+
+
+def _build_missing(options: dict[str, Any]) -> tuple[str, ...]:
+    """Builds the engines that are not there yet; returns what the builder has to say."""
+    folder = options["engine_dir"] or default_engine_dir()
+    with open_backend("tensorrt", engine_dir=folder):
+        pass  # where none can run, none need be built
+    bundle = Bundle.open(options["bundle"] or default_bundle())
+    chosen = choose(bundle, "auto", precision=options["precision"], engine_dir=folder)
+    if chosen.name == "tensorrt":
+        return ()
+    flags = BuildFlags(batch=(1, 1, max(options["batch"], BuildFlags().batch[2])))
+    return build(bundle, folder, chosen.precision, flags=flags).notes
 
 
 def _lines(outcome: SelfTest, precision: str, running: str) -> list[str]:

@@ -10,7 +10,15 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from edge_sr.cli.common import choose_preset, engine_options, open_upscaler, sampling_options
+from edge_sr.cli.common import (
+    choose_preset,
+    engine_options,
+    notes_of,
+    open_upscaler,
+    pick,
+    sampling_options,
+    tell,
+)
 from edge_sr.errors import EdgeSRError
 from edge_sr.jobs import Failure, Result, Settings, plan_outputs, upscale_files
 
@@ -35,28 +43,30 @@ def upscale(inputs: tuple[Path, ...], out: Path, as_json: bool, **options: Any) 
     A file that fails is named and the others are done; the exit code is then 1.
     """
     outputs = plan_outputs(inputs, out)
-    engine = {key: options[key] for key in ("precision", "threads", "batch")}
-    upscaler, running = open_upscaler(options["bundle"], options["backend"], **engine)
+    upscaler, running = open_upscaler(options["bundle"], options["backend"], **pick(options))
     with upscaler:
         changes = {key: options[key] for key in ("steps", "sampler", "noise_scale", "samples")}
         preset = choose_preset(upscaler.bundle, options["preset"], **changes)
         click.echo(f"{upscaler.bundle.manifest.name}, {upscaler.precision}, on {running}", err=True)
-        failed = 0
+        failed, told = 0, tell(notes_of(upscaler))
         finished = upscale_files(upscaler, inputs, outputs, Settings(preset, options["seed"]))
         with tqdm(total=len(inputs), unit="image", disable=not sys.stderr.isatty(), leave=False) as progress:
             for (path, outcome), output in zip(finished, outputs, strict=True):
                 progress.update()
                 failed += isinstance(outcome, Failure)
                 with tqdm.external_write_mode(file=sys.stderr):
-                    _report(path, outcome, output, as_json=as_json, running=running)
+                    told += tell(notes_of(upscaler)[told:])
+                    facts = {"backend": running, "notes": notes_of(upscaler)}
+                    _report(path, outcome, output, facts if as_json else None)
     if failed:
         click.echo(f"{failed} of {len(inputs)} failed", err=True)
     return 1 if failed else 0
 
 
-def _report(path: Path, outcome: Result | Failure, output: Path, *, as_json: bool, running: str) -> None:
+def _report(path: Path, outcome: Result | Failure, output: Path, facts: dict[str, Any] | None) -> None:
+    """Tells what became of an input; `facts` go into its JSON object, and are None where none is wanted."""
     if isinstance(outcome, Failure):
-        if as_json:
+        if facts is not None:
             click.echo(json.dumps({"input": str(path), **_error(outcome.error)}))
         click.echo(f"error: {outcome.error.message}", err=True)
         if outcome.error.hint:
@@ -65,7 +75,7 @@ def _report(path: Path, outcome: Result | Failure, output: Path, *, as_json: boo
     for notice in outcome.notices:
         click.echo(f"note: {path}: {notice}", err=True)
     click.echo(
-        json.dumps(_record(path, outcome, output, running)) if as_json else _line(path, outcome, output)
+        _line(path, outcome, output) if facts is None else json.dumps(_record(path, outcome, output) | facts)
     )
 
 
@@ -73,7 +83,7 @@ def _error(error: EdgeSRError) -> dict[str, str]:
     return {"error": error.message, "hint": error.hint, "kind": type(error).__name__}
 
 
-def _record(path: Path, result: Result, output: Path, running: str) -> dict[str, Any]:
+def _record(path: Path, result: Result, output: Path) -> dict[str, Any]:
     height, width = result.pixels.shape[:2]
     return {
         "input": str(path),
@@ -85,7 +95,6 @@ def _record(path: Path, result: Result, output: Path, running: str) -> dict[str,
         "seconds": {name: round(value, 6) for name, value in result.seconds.items()},
         "consistency_db": round(result.consistency_db, 2),
         "notices": list(result.notices),
-        "backend": running,
         "provenance": json.loads(result.provenance["edge-sr"]),
     }
 

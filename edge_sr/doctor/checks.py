@@ -16,18 +16,22 @@ LOW_MEMORY_MIB = 2048  # CUDA and TensorRT take 300 to 600 MiB before the first 
 HOT_C = 90.0  # Orin slows down a little above this; the zones' own trip points are not readable everywhere
 
 
-def trtexec_line(graph: str, plan: str, *, tensorrt: str | None = None, command: str = "trtexec") -> str:
-    """The command that turns one FP16 graph into an engine by hand, where edge-sr's own builder cannot run.
+def trtexec_line(
+    graph: str, plan: str, *, shapes: str = "", tensorrt: str | None = None, command: str = "trtexec"
+) -> str:
+    """The command that turns one graph into an engine by hand, where edge-sr's own builder cannot run.
 
     Args:
         graph: The ONNX file.
         plan: The engine to write.
+        shapes: Of its inputs, "image:1x1x64x64,..."; empty where none is free.
         tensorrt: The version that is installed, "8.2.1"; None takes the newest form.
         command: Where trtexec lies.
     """
     is_old = tensorrt is not None and _numbers(tensorrt) < MINIMUM_TENSORRT
     flags = "--fp16 --workspace=1024" if is_old else "--stronglyTyped --memPoolSize=workspace:1024"
-    return f"{command} --onnx={graph} --saveEngine={plan} {flags}"
+    free = f" --shapes={shapes}" if shapes else ""
+    return f"{command} --onnx={graph} --saveEngine={plan}{free} {flags}"
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -33,11 +33,17 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
 
 
-@pytest.fixture(params=list(BACKENDS))
+ON_THE_CPU = ("fake", "onnxruntime")
+EACH = [name if name in ON_THE_CPU else pytest.param(name, marks=pytest.mark.gpu) for name in BACKENDS]
+
+
+@pytest.fixture(params=EACH)
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     try:
         opened = open_backend(request.param, **OPTIONS.get(request.param, {}))
     except EdgeSRError as error:
+        if request.param in ON_THE_CPU:
+            raise
         pytest.skip(f"{request.param} cannot run here: {error}")
     with opened:
         yield opened
@@ -54,7 +60,7 @@ def load(backend: Backend, bundle: Bundle, component: Component) -> Engine:
     try:
         return backend.load(bundle.graph(component, Precision.FP32))
     except EdgeSRError as error:
-        if backend.name in ("fake", "onnxruntime"):
+        if backend.name in ON_THE_CPU:
             raise
         pytest.skip(f"{backend.name} has no engine here: {error}")
 
@@ -104,6 +110,7 @@ def run(backend: Backend, engine: Engine, values: dict[str, Float]) -> dict[str,
 
 
 each_component = pytest.mark.parametrize("component", Component)
+shared_or_not = pytest.mark.parametrize("shared", [False, True], ids=["own", "shared"])
 
 
 # ---- opening and loading
@@ -133,13 +140,15 @@ def test_a_loaded_graph_has_the_bundle_s_tensors(
 # ---- memory
 
 
-def test_new_memory_is_zero(backend: Backend) -> None:
-    assert not fetch(backend, backend.allocate((3, 4), np.float32)).any()
+@shared_or_not
+def test_new_memory_is_zero(backend: Backend, shared: bool) -> None:
+    assert not fetch(backend, backend.allocate((3, 4), np.float32, shared=shared)).any()
 
 
+@shared_or_not
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int64", "uint8"])
-def test_what_is_uploaded_comes_back(backend: Backend, dtype: str) -> None:
-    buffer = backend.allocate((2, 3), dtype)
+def test_what_is_uploaded_comes_back(backend: Backend, dtype: str, shared: bool) -> None:
+    buffer = backend.allocate((2, 3), dtype, shared=shared)
     value = np.arange(6).reshape(2, 3).astype(dtype)
     put(backend, buffer, value)
 
@@ -181,8 +190,9 @@ def test_an_array_of_another_shape_or_type_is_neither_uploaded_nor_filled(
         buffer.download(array, stream)
 
 
-def test_a_part_shares_the_memory_of_the_whole(backend: Backend) -> None:
-    whole = backend.allocate((3, 2, 4), np.float32)
+@shared_or_not
+def test_a_part_shares_the_memory_of_the_whole(backend: Backend, shared: bool) -> None:
+    whole = backend.allocate((3, 2, 4), np.float32, shared=shared)
     part = whole.at(1)
     put(backend, part, np.full((2, 4), 5, np.float32))
 
@@ -366,7 +376,7 @@ def test_the_step_applies_the_sampler_s_scalars_to_each_sample_by_itself(
     values = values_for(engine, batch=3)
     got = run(backend, engine, values)
     # With p = 0, q = 1 and no clip, x0 is what the network alone returns.
-    bare = np.tile(np.float32([0, 1, 0, 0, 0, 0, NO_CLIP]), (3, 1))
+    bare = np.tile(np.array([0, 1, 0, 0, 0, 0, NO_CLIP], np.float32), (3, 1))
     network = run(backend, engine, values | {"coefficients": bare})["x0"]
 
     p, q, a, b, c, d, clip = values["coefficients"].T[:, :, None, None, None]
@@ -377,12 +387,33 @@ def test_the_step_applies_the_sampler_s_scalars_to_each_sample_by_itself(
     np.testing.assert_allclose(got["x_next"], x_next, rtol=0, atol=1e-5)
 
 
+def test_marks_around_a_run_say_how_long_it_took_and_may_be_set_again(
+    backend: Backend, bundle: Bundle
+) -> None:
+    engine, stream = load(backend, bundle, Component.DECODER), backend.stream()
+    binding = engine.bind(allocate(backend, engine))
+    start, middle, end = (stream.mark() for _ in range(3))
+    for _ in range(2):
+        start.set()
+        binding.enqueue(stream)
+        middle.set()
+        binding.enqueue(stream)
+        end.set()
+        stream.synchronize()
+
+        assert middle.seconds_since(start) > 0
+        # The sum of the parts is the whole, but for the resolution of a GPU's clock, half a microsecond.
+        parts = middle.seconds_since(start) + end.seconds_since(middle)
+        assert end.seconds_since(start) == pytest.approx(parts, abs=5e-6)
+
+
 # ---- the end
 
 
 def test_everything_may_be_closed_twice(backend: Backend, bundle: Bundle) -> None:
     engine = load(backend, bundle, Component.ENCODER)
-    for resource in (engine, backend.allocate((2,), np.float32), backend.stream(), backend):
+    stream = backend.stream()
+    for resource in (engine, backend.allocate((2,), np.float32), stream.mark(), stream, backend):
         resource.close()
         resource.close()
 
@@ -502,12 +533,12 @@ def test_a_run_that_fails_is_a_backend_error_and_the_next_one_works(ort: Backend
     engine, stream = ort.load(picking_graph(tmp_path)), ort.stream()
     buffers = allocate(ort, engine, batch=1)
     binding = engine.bind(buffers)
-    put(ort, buffers["image"], np.float32([[1, 1000]]))
+    put(ort, buffers["image"], np.array([[1, 1000]], np.float32))
     with pytest.raises(BackendError, match="onnxruntime failed") as caught:
         binding.enqueue(stream)
     assert caught.value.__cause__ is not None
 
-    put(ort, buffers["image"], np.float32([[1, 2]]))
+    put(ort, buffers["image"], np.array([[1, 2]], np.float32))
     binding.enqueue(stream)
     assert fetch(ort, buffers["output"]).tolist() == [[11, 12]]
 

@@ -1,4 +1,4 @@
-"""What the tests of this room share: one thread, a small data set, small runs, and the bundle made of them."""
+"""What the tests of this room share: one thread, small images, small runs, and the bundle made of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trained model becomes a bundle that the runtime opens, verifies and runs as torch does, or nothing changes."""
+"""A trained model becomes a bundle that the runtime opens and runs as torch does, or nothing changes."""
 
 from __future__ import annotations
 
@@ -127,7 +127,9 @@ def test_runs_that_do_not_belong_together_are_refused(vae_run: Path, unet_run: P
 def test_an_autoencoder_of_another_size_than_the_denoiser_knows_is_refused(
     vae_run: Path, unet_run: Path, tmp_path: Path
 ) -> None:
-    other = tiny_unet(UNetConfig(latent_channels=5, condition_channels=4, channels=(16, 32, 32), embedding=16, heads=2))
+    other = tiny_unet(
+        UNetConfig(latent_channels=5, condition_channels=4, channels=(16, 32, 32), embedding=16, heads=2)
+    )
     saved = torch.load(unet_run / "weights.pt", weights_only=True)
     saved["config"]["latent_channels"] = 5
     torch.save({"config": saved["config"], "weights": other.state_dict()}, tmp_path / "weights.pt")

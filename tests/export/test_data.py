@@ -149,7 +149,9 @@ def test_the_views_filter_keeps_what_the_index_says(dataset: Path) -> None:
         load_folder(dataset / "train", views=frozenset({"LATERAL"}))
 
 
-def test_a_missing_or_strange_index_is_named_only_where_views_are_asked_for(dataset: Path, tmp_path: Path) -> None:
+def test_a_missing_or_strange_index_is_named_only_where_views_are_asked_for(
+    dataset: Path, tmp_path: Path
+) -> None:
     shutil.copytree(dataset / "train", tmp_path / "train")
     assert len(load_folder(tmp_path / "train")) == 4
     with pytest.raises(ConfigError, match=r"index\.csv, which tells the views, cannot be read"):

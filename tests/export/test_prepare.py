@@ -1,4 +1,4 @@
-"""A data set is made of a folder and a table: patients on one side each, pairs as the task wants them, or nothing."""
+"""A data set is made of a folder and a table: each patient on one side, pairs as the task wants them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from export.data import load_folder, load_pairs, plain_pair
 from export.prepare import SIDES, Report, parse_shares, prepare_dataset, split_patients
 from tests.export.tiny import original
 
-NIH = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,OriginalImage[Width"
+NIH = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,Width"
 EQUAL = {"train": 34.0, "val": 33.0, "test": 33.0}
 
 
@@ -43,9 +43,16 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def table(images: Path) -> Path:
     """The table of NIH, with a lateral view, and an image that is not there."""
     path = images.parent / f"{images.name}.csv"
-    rows = [f"{i:08d}_000.png,Mass|Nodule,0,{i // 2},{40 + i},F,{'AP' if i == 8 else 'PA'},700" for i in range(9)]
-    rows += [f"{name},No Finding,0,{p},9,M,PA,1" for p, name in ((0, "half.jpg"), (1, "empty.png"), (2, "small.png"))]
-    path.write_text("\n".join([NIH, *rows, "absent.png,No Finding,0,77,1,M,PA,1"]) + "\n", encoding="utf-8-sig")
+    rows = [
+        f"{i:08d}_000.png,Mass|Nodule,0,{i // 2},{40 + i},F,{'AP' if i == 8 else 'PA'},700" for i in range(9)
+    ]
+    rows += [
+        f"{name},No Finding,0,{p},9,M,PA,1"
+        for p, name in ((0, "half.jpg"), (1, "empty.png"), (2, "small.png"))
+    ]
+    path.write_text(
+        "\n".join([NIH, *rows, "absent.png,No Finding,0,77,1,M,PA,1"]) + "\n", encoding="utf-8-sig"
+    )
     return path
 
 
@@ -137,7 +144,9 @@ def test_our_own_index_is_a_table_too(report: Report, out: Path, tmp_path: Path)
     """Its columns are file, patient_id and view, and its files have folders before their names."""
     metadata = tmp_path / "index.csv"
     rows = [row for row in index(out) if row["split"] == "train"]
-    metadata.write_text("file,patient_id,view\n" + "".join(f"{r['file']},{r['patient_id']},PA\n" for r in rows))
+    metadata.write_text(
+        "file,patient_id,view\n" + "".join(f"{r['file']},{r['patient_id']},PA\n" for r in rows)
+    )
     whole = {"train": 100.0, "val": 0.0, "test": 0.0}
     made = prepare_dataset(out, metadata, tmp_path / "new", shares=whole)
     assert made.images == {"train": len(rows), "val": 0, "test": 0}
@@ -213,7 +222,11 @@ def test_a_folder_with_something_in_it_is_not_written_to(images: Path, table: Pa
 
 
 patients = st.lists(st.text(min_size=1, max_size=4), min_size=3, max_size=60)
-shares = st.tuples(*[st.integers(0, 100)] * 3).filter(any).map(lambda values: dict(zip(SIDES, values, strict=True)))
+shares = (
+    st.tuples(*[st.integers(0, 100)] * 3)
+    .filter(any)
+    .map(lambda values: dict(zip(SIDES, values, strict=True)))
+)
 
 
 @given(patients=patients, shares=shares, seed=st.integers(0, 2**31))
@@ -233,7 +246,9 @@ def test_every_patient_has_one_side_whatever_the_order_of_the_images(
 
 @given(count=st.integers(10, 400), seed=st.integers(0, 2**31))
 def test_each_side_has_its_share_of_the_patients_within_one(count: int, seed: int) -> None:
-    counts = Counter(split_patients(map(str, range(count)), shares=parse_shares("70,20,10"), seed=seed).values())
+    counts = Counter(
+        split_patients(map(str, range(count)), shares=parse_shares("70,20,10"), seed=seed).values()
+    )
     for side, share in (("train", 0.7), ("val", 0.2), ("test", 0.1)):
         assert abs(counts[side] - share * count) <= 1
 

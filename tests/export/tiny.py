@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from export.bundle import Model
+from export.data import plain_pair
 from export.graphs import LatentScale
 from export.models.autoencoder import Autoencoder
 from export.models.unet_lite import UNetConfig, UNetLite
@@ -29,7 +30,9 @@ VAE_CONFIG = VAEConfig(
     condition_channels=4,
     latent_channels=4,
 )
-UNET_CONFIG = UNetConfig(latent_channels=4, condition_channels=4, channels=(16, 32, 32), embedding=16, heads=2)
+UNET_CONFIG = UNetConfig(
+    latent_channels=4, condition_channels=4, channels=(16, 32, 32), embedding=16, heads=2
+)
 DIFFUSION = {"prediction": "v_prediction", "noise_schedule": "cosine", "timesteps": 100}
 CARD: dict[str, Any] = {
     "name": "tiny",
@@ -56,8 +59,10 @@ CARD: dict[str, Any] = {
 def original(seed: int, *, height: int = 300, width: int = 300) -> Gray:
     """A made-up radiograph: broad blobs, and finer ones on them."""
     rng = np.random.default_rng(seed)
-    coarse, fine = (rng.uniform(0, top, (height // step + 1, width // step + 1)) for top, step in ((200, 40), (55, 6)))
-    image = sum(cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC) for field in (coarse, fine))
+    image = np.zeros((height, width), np.float32)
+    for top, step in ((200, 40), (55, 6)):
+        field = rng.uniform(0, top, (height // step + 1, width // step + 1)).astype(np.float32)
+        image += cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
@@ -70,10 +75,8 @@ def write_dataset(folder: Path, *, train: int = 4, val: int = 2) -> Path:
         cv2.imwrite(str(folder / f"train/{index}.png"), original(index))
         lines.append(f"train/{index}.png,train,{index},{'PA' if index % 2 else 'AP'}")
     for index in range(val):
-        image = original(100 + index)
-        for side, name in ((256, "hr_256"), (64, "lr_64")):
-            reduced = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
-            cv2.imwrite(str(folder / f"val/{name}/{index}.png"), reduced)
+        for image, name in zip(plain_pair(original(100 + index)), ("hr_256", "lr_64"), strict=True):
+            cv2.imwrite(str(folder / f"val/{name}/{index}.png"), image)
     (folder / "index.csv").write_text("\n".join(lines) + "\n")
     return folder
 

@@ -1,0 +1,40 @@
+"""Which layers are found, and which are left out by rule."""
+
+from __future__ import annotations
+
+from calibration.graph import read_graph
+from calibration.layers import default_exclusions, find_layers, touched
+from edge_sr.bundle import Bundle
+from edge_sr.spec import Component, Precision
+from tests.calibration.graphs import residual_graph
+
+
+def test_layers_are_named_after_their_weights() -> None:
+    names = [layer.name for layer in find_layers(residual_graph())]
+    assert names == ["first", "conv1", "conv2", "conv2.add", "last"]
+
+
+def test_a_convolution_writes_what_comes_behind_its_relu() -> None:
+    conv1 = find_layers(residual_graph())[1]
+    assert (conv1.output, conv1.is_rectified, conv1.node) == ("relu", True, "a")
+
+
+def test_every_activation_is_touched_once() -> None:
+    assert touched(find_layers(residual_graph())) == ["image", "h", "relu", "b", "sum", "output"]
+
+
+def test_a_shift_of_channels_is_no_residual(bundle: Bundle) -> None:
+    model = read_graph(bundle.graph(Component.STEP, Precision.FP32).path)
+    assert "Add" not in {layer.kind for layer in find_layers(model)}
+
+
+def test_ends_and_the_time_projection_of_the_step_are_left_out_by_rule(bundle: Bundle) -> None:
+    model = read_graph(bundle.graph(Component.STEP, Precision.FP32).path)
+    reasons = default_exclusions(model, find_layers(model), Component.STEP)
+    assert set(reasons) == {"first", "time", "network"}
+    assert all(reason.startswith("by rule: ") for reason in reasons.values())
+
+
+def test_nothing_of_encoder_and_decoder_is_left_out_by_rule() -> None:
+    model = residual_graph()
+    assert default_exclusions(model, find_layers(model), Component.DECODER) == {}
