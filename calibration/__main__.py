@@ -22,6 +22,7 @@ from calibration.trt_verdict import verdict_command
 from edge_sr.bundle import Bundle
 from edge_sr.errors import EdgeSRError
 from edge_sr.image import read_image, to_unit, write_atomic
+from edge_sr.spec import Component
 
 F = TypeVar("F", bound=Callable[..., Any])
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -58,6 +59,7 @@ def image_options(function: F) -> F:
 @click.option("--picture", type=FILE, help="Draw how ranges move along the loop, as PNG.")
 def record_command(bundle: Path, out: Path, picture: Path | None, **options: Any) -> None:
     """Record what flows through the graphs along whole trajectories of the deployed sampler."""
+    from calibration.plan import read_layers
     from calibration.plots import plot_drift
     from calibration.record import record
     from calibration.recording import write_recording
@@ -67,7 +69,7 @@ def record_command(bundle: Path, out: Path, picture: Path | None, **options: Any
     recording = record(opened, images, preset=preset, seed=options["seed"], progress=_progress("images"))
     write_recording(out, recording)
     if picture:
-        plot_drift(recording, picture)
+        plot_drift(recording, read_layers(opened)[Component.STEP], picture)
     facts = recording.facts
     print(
         f"{out}: {facts.images_used} of {facts.images_asked} images, {facts.steps} steps of {facts.sampler}, "

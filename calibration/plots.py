@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.errors import CalibrationError
+from calibration.layers import Layer
 from calibration.recording import Recording
 from calibration.sensitivity import Candidate, Row
 from edge_sr.image import write_atomic
@@ -35,8 +36,8 @@ def drift(recording: Recording) -> tuple[list[str], npt.NDArray[np.float64]]:
     return order, np.array([found[name] for name in order])
 
 
-def plot_drift(recording: Recording, path: Path) -> None:
-    """Draws `drift` as a PNG.
+def plot_drift(recording: Recording, layers: list[Layer], path: Path) -> None:
+    """Draws `drift` as a PNG, tensors named after the layers of the step graph that read or write them.
 
     Raises:
         CalibrationError: matplotlib is not installed, or nothing was recorded.
@@ -50,7 +51,9 @@ def plot_drift(recording: Recording, path: Path) -> None:
     picture = axes[0].imshow(
         shown, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
     )
-    axes[0].set_yticks(range(len(shown)), names[:SHOWN], fontsize=7)
+    labels = {layer.output: f"{layer.name} writes" for layer in layers}
+    labels |= {name: f"{layer.name} reads" for layer in reversed(layers) for name in layer.inputs}
+    axes[0].set_yticks(range(len(shown)), [labels.get(name, name) for name in names[:SHOWN]], fontsize=7)
     axes[0].set_xticks(
         range(len(recording.facts.timesteps)), recording.facts.timesteps, fontsize=7, rotation=90
     )

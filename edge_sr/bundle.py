@@ -24,7 +24,16 @@ from edge_sr.errors import BundleError, OutputError
 from edge_sr.manifest import SCHEMA_VERSION, ArrayFile, GraphFile, Manifest, TensorEntry
 from edge_sr.spec import Component, Graph, Precision
 
-__all__ = ["MANIFEST", "Bundle", "array_file", "default_bundle", "graph_file", "new_copy", "new_folder", "write_manifest"]
+__all__ = [
+    "MANIFEST",
+    "Bundle",
+    "array_file",
+    "default_bundle",
+    "graph_file",
+    "new_copy",
+    "new_folder",
+    "write_manifest",
+]
 
 MANIFEST = "bundle.json"
 MAX_MANIFEST_BYTES = 4 << 20

@@ -186,7 +186,7 @@ class Calibration(_Record):
         set_digest: Digest of the calibration images.
         images_asked, images_used: Their count; equal, or the calibration had failed.
         sampler, steps, timesteps: The trajectory that was recorded.
-        excluded: Layers left out of INT8, each with its measured reason.
+        excluded: Layers left out of INT8, as component/layer, each with its measured reason.
     """
 
     method: str

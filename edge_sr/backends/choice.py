@@ -15,7 +15,9 @@ from typing import cast
 from edge_sr.backends import open_backend
 from edge_sr.backends.engine_store import ONNX_RUNTIME, graph_precision
 from edge_sr.backends.trt import TensorRTBackend, obstacle
+from edge_sr.backends.unsigned import VNNI
 from edge_sr.bundle import Bundle
+from edge_sr.device import describe
 from edge_sr.errors import BundleError
 from edge_sr.spec import Component, Precision
 
@@ -49,13 +51,13 @@ def choose_backend(
     Args:
         bundle: What is to be run.
         name: "auto", or the backend's name.
-        precision: As asked for; where None, the bundle's own, but on TensorRT the one whose engines were
-            built last, of those that fit.
+        precision: As asked for; where None, the bundle's own, but INT8 on a CPU with VNNI, and on TensorRT
+            the one whose engines were built last, of those that fit.
         engine_dir: Where TensorRT's engines lie.
     """
     default = precision or bundle.manifest.default_precision
     if name not in (AUTO, TENSORRT):
-        return BackendChoice(name, default, "asked for")
+        return BackendChoice(name, precision or _for_this_cpu(bundle, name), "asked for")
     if name == TENSORRT and precision:
         return BackendChoice(name, graph_precision(TENSORRT, precision), "asked for")
     wanted = [precision] if precision else [*_built(engine_dir), default]
@@ -67,7 +69,19 @@ def choose_backend(
             return BackendChoice(TENSORRT, candidate, why)
     if name == TENSORRT:
         return BackendChoice(name, graph_precision(TENSORRT, default), "asked for")
-    return BackendChoice(ONNX_RUNTIME, default, f"TensorRT is not used: {reasons[0]}")
+    on_cpu = precision or _for_this_cpu(bundle, ONNX_RUNTIME)
+    return BackendChoice(ONNX_RUNTIME, on_cpu, f"TensorRT is not used: {reasons[0]}")
+
+
+def _for_this_cpu(bundle: Bundle, name: str) -> Precision:
+    """INT8 where ONNX Runtime has the instructions that make it win, otherwise the bundle's own default.
+
+    Measured in `benchmarks/results/loop-cxr-x4-int8.json` and `-fp32.json`. Without VNNI it was not.
+    """
+    can = name == ONNX_RUNTIME and bool(VNNI & set(describe().cpu.flags))
+    return (
+        Precision.INT8 if can and Precision.INT8 in bundle.precisions() else bundle.manifest.default_precision
+    )
 
 
 def _obstacle(bundle: Bundle, precision: Precision, engine_dir: Path) -> str:

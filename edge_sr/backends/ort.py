@@ -119,6 +119,9 @@ class OnnxRuntimeBackend(Resource):
         options.inter_op_num_threads = 1
         options.execution_mode = self._ort.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = self._ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        # Each session has threads of its own, which wait for the next operator by spinning. Without this,
+        # those of one graph go on spinning, and take the cores from the next graph's.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         if not self.unsigned:  # x86 without VNNI overflows in sums, but for unsigned weights
             options.add_session_config_entry("session.x64quantprecision", "1")
         return options

@@ -25,6 +25,7 @@ from edge_sr.bundle import (
     Bundle,
     array_file,
     default_bundle,
+    new_copy,
     new_folder,
     write_manifest,
 )
@@ -675,6 +676,21 @@ def test_what_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
 
     assert (home / "thesis.tex").read_text() == "years of work"
     assert names(tmp_path) == ["home", "link"]
+
+
+def test_a_copy_that_is_changed_takes_the_bundle_s_place_only_when_it_is_whole(folder: Path) -> None:
+    bundle = Bundle.open(folder)
+    with pytest.raises(RuntimeError, match="bug"), new_copy(bundle, folder) as copied:
+        (copied / "step.fp32.onnx").unlink()
+        raise RuntimeError("bug")
+    bundle.verify()
+
+    with new_copy(bundle, folder) as copied:
+        Bundle.open(copied).verify()
+        write_manifest(copied, bundle.manifest.model_copy(update={"version": "0.2"}))
+        bundle.verify()
+    assert Bundle.open(folder).manifest.version == "0.2"
+    assert names(folder.parent) == ["tiny"]
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ import pytest
 
 from edge_sr.backends import open_backend
 from edge_sr.bundle import Bundle
-from edge_sr.errors import BundleError
+from edge_sr.errors import BundleError, EngineError
 from edge_sr.pipeline import Upscaler
-from edge_sr.selftest import Check, run_selftest
-from edge_sr.spec import Precision
+from edge_sr.selftest import Check, check_engine, check_graph, measure_golden, run_selftest
+from edge_sr.spec import Component, Precision
 from tests.fakes import write_tiny_bundle
 
 
@@ -60,3 +60,42 @@ def test_a_golden_file_that_lacks_a_tensor_is_refused_by_name(
 
 def test_an_error_that_is_no_number_does_not_pass() -> None:
     assert not Check("nan", float("nan"), 1.0).passed
+
+
+@pytest.mark.parametrize("component", list(Component))
+def test_one_graph_is_checked_alone_the_step_through_the_whole_loop(
+    bundle: Bundle, component: Component
+) -> None:
+    graph = bundle.graph(component, Precision.FP32)
+    with open_backend("onnxruntime", threads=1) as right, open_backend("fake") as wrong:
+        assert all(check.passed for check in check_graph(right, graph, bundle))
+        assert not all(check.passed for check in check_graph(wrong, graph, bundle))
+
+
+def test_an_engine_is_described_in_words_or_refused(bundle: Bundle) -> None:
+    graph = bundle.graph(Component.STEP, Precision.FP32)
+    with open_backend("onnxruntime", threads=1) as right, open_backend("fake") as wrong:
+        assert check_engine(right, graph, bundle).startswith("golden outputs within")
+        with pytest.raises(
+            EngineError, match=r"fp32 step .* computes something else: step: latent is off by"
+        ):
+            check_engine(wrong, graph, bundle)
+
+
+def test_what_is_no_number_is_refused_as_that(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    golden = bundle.golden()
+    golden["latent"] = np.full_like(golden["latent"], np.nan)
+    monkeypatch.setattr(bundle, "golden", lambda: golden)
+    graph = bundle.graph(Component.STEP, Precision.FP32)
+    with open_backend("onnxruntime", threads=1) as backend, pytest.raises(EngineError, match="no number"):
+        check_engine(backend, graph, bundle)
+
+
+def test_a_precision_is_measured_by_how_far_it_moves_the_golden_image(bundle: Bundle) -> None:
+    """FP32 leaves the model's own error as it is, 30 dB where none was measured; others add to it."""
+    with open_upscaler(bundle) as right, open_upscaler(bundle, "fake") as wrong:
+        good, bad = (measure_golden(upscaler, runs=3) for upscaler in (right, wrong))
+    assert good.psnr_db == pytest.approx(30.0, abs=1e-3)
+    assert bad.psnr_db < 29.0
+    assert len(good.latency_ms) == 3
+    assert min(good.latency_ms) > 0
