@@ -115,11 +115,17 @@ def normalizations(wiring: Wiring) -> int:
 
 @dataclass(frozen=True)
 class Case:
-    """A parsed network beside the graph that it was parsed from."""
+    """A parsed network beside the graph that it was parsed from.
+
+    Attributes:
+        has_record: Whether a calibration record says which layers are INT8; it may exclude them all, and
+            `excluded_problems` compares it with the graph layer by layer.
+    """
 
     network: ParsedNetwork
     wiring: Wiring
     precision: Precision
+    has_record: bool = False
 
     @property
     def update(self) -> list[Layer]:
@@ -132,9 +138,11 @@ class Case:
         return {label(n) for n in self.wiring.all_of(*WEIGHTED) if all(quantised_sides(self.wiring, n))}
 
 
-def inspect(network: ParsedNetwork, wiring: Wiring, precision: Precision) -> list[Finding]:
-    """Where a parsed network is not what the precision of its graph means."""
-    case = Case(network, wiring, precision)
+def inspect(
+    network: ParsedNetwork, wiring: Wiring, precision: Precision, *, has_record: bool = False
+) -> list[Finding]:
+    """Where a parsed network is not what the precision of its graph means; `has_record`: see `Case`."""
+    case = Case(network, wiring, precision, has_record)
     return [
         Finding(name, severity, node, message)
         for name, (severity, check) in CHECKS.items()
@@ -143,15 +151,14 @@ def inspect(network: ParsedNetwork, wiring: Wiring, precision: Precision) -> lis
 
 
 def int8(case: Case) -> Iterator[Problem]:
-    """Exactly the convolutions that have Q/DQ in the file have it in the network.
-
-    Whether the file has it where it should, none at all included, is for the record: `excluded_problems`.
-    """
+    """Exactly the convolutions that have Q/DQ in the file have it in the network."""
     wanted, found = case.int8_nodes, int8_layers(case.network)
     for name in sorted(wanted - found):
         yield name, "quantised in the file, but not on data and weights in the parsed network"
     for name in sorted(found - wanted):
         yield name, "INT8 in the parsed network, but not in the file"
+    if case.precision in QUANTISED and not found and not case.has_record:
+        yield "graph", f"no layer is INT8 in a graph of precision {case.precision}"
 
 
 def stray_qdq(case: Case) -> Iterator[Problem]:

@@ -107,7 +107,9 @@ def judge_graph(graph: Graph, library: Library, manifest: Manifest | None = None
     if not parser.parse_from_file(str(graph.path)):
         return _verdict(graph, wiring, findings=_refusals(parser, library))
     parsed = read_network(network)
-    findings = [*inspect(parsed, wiring, graph.precision), *_against_record(graph, wiring, manifest)]
+    has_record = manifest is not None and manifest.calibration is not None
+    found = inspect(parsed, wiring, graph.precision, has_record=has_record)
+    findings = [*found, *_against_record(graph, wiring, manifest)]
     plan_bytes = _build(library, builder, network)
     if not plan_bytes:
         findings.append(Finding("build", "error", "graph", library.complaint()))
