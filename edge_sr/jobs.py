@@ -233,6 +233,8 @@ def _seconds(spent: StageSeconds) -> dict[str, float]:
 def _provenance(upscaler: Upscaler, settings: Settings, consistency: float) -> dict[str, str]:
     """What a file says of itself; nothing in it depends on when, where or for whom it was made."""
     manifest = upscaler.bundle.manifest
+    runtime = upscaler.backend.describe()
+    runtime.pop("engines", None)  # a folder of this machine, which may name its user
     facts = {
         "bundle": f"{manifest.name} {manifest.version}",
         "bundle_sha256": upscaler.bundle.digest,
@@ -241,7 +243,7 @@ def _provenance(upscaler: Upscaler, settings: Settings, consistency: float) -> d
         "preset": settings.preset.model_dump(mode="json"),
         "consistency_db": round(consistency, 2),
         "degradation": manifest.degradation,
-        **upscaler.backend.describe(),
+        **runtime,
     }
     return {
         "Software": f"edge-sr {__version__}",

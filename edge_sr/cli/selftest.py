@@ -66,11 +66,11 @@ def _build_missing(options: dict[str, Any]) -> tuple[str, ...]:
     with open_backend("tensorrt", engine_dir=folder):
         pass  # where none can run, none need be built
     bundle = Bundle.open(options["bundle"] or default_bundle())
-    chosen = choose(bundle, "auto", precision=options["precision"], engine_dir=folder)
-    if chosen.name == "tensorrt":
+    asked = {"precision": options["precision"], "engine_dir": folder}
+    if choose(bundle, "auto", **asked).name == "tensorrt":
         return ()
     flags = BuildFlags(batch=(1, 1, max(options["batch"], BuildFlags().batch[2])))
-    return build(bundle, folder, chosen.precision, flags=flags).notes
+    return build(bundle, folder, choose(bundle, "tensorrt", **asked).precision, flags=flags).notes
 
 
 def _lines(outcome: SelfTest, precision: str, running: str) -> list[str]:
