@@ -108,10 +108,25 @@ def element_types(model: Any) -> dict[str, int]:
 
 
 def shapes(model: Any) -> dict[str, tuple[int, ...]]:
-    """The shape of every tensor whose shape ONNX can tell, for a batch of one."""
-    graph = onnx.shape_inference.infer_shapes(model).graph
+    """The shape of every tensor, for a batch of one.
+
+    Raises:
+        CalibrationError: ONNX cannot tell the shape of a tensor.
+    """
+    single = onnx.ModelProto()
+    single.CopyFrom(model)
+    del single.graph.value_info[:]
+    for value in (*single.graph.input, *single.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_value = 1  # and what is computed from it is then known too: see data_prop
+    graph = onnx.shape_inference.infer_shapes(single, data_prop=True).graph
     values = (*graph.value_info, *graph.input, *graph.output)
-    return {v.name: tuple(d.dim_value or 1 for d in v.type.tensor_type.shape.dim) for v in values}
+    found = {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim) for v in values}
+    unknown = [name for node in graph.node for name in node.output if 0 in found.get(name, (0,))]
+    if unknown:
+        raise CalibrationError(f"the shapes of {', '.join(unknown[:5])} cannot be told", hint="export again")
+    return found
 
 
 def finish(model: Any, *, opset: int = OPSET) -> Any:

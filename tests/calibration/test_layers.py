@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from calibration.graph import read_graph
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from calibration.graph import read_graph, shapes
 from calibration.layers import default_exclusions, find_layers, touched
 from edge_sr.bundle import Bundle
 from edge_sr.spec import Component, Precision
@@ -38,3 +41,20 @@ def test_ends_and_the_time_projection_of_the_step_are_left_out_by_rule(bundle: B
 def test_nothing_of_encoder_and_decoder_is_left_out_by_rule() -> None:
     model = residual_graph()
     assert default_exclusions(model, find_layers(model), Component.DECODER) == {}
+
+
+def test_shapes_are_known_behind_a_reshape_that_reads_the_batch_size() -> None:
+    """GroupNorm is exported so: without it the sums behind it would not be listed as layers."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["batch"], end=1),
+        helper.make_node("Concat", ["batch", "tail"], ["target"], axis=0),
+        helper.make_node("Reshape", ["x", "target"], ["grouped"]),
+        helper.make_node("Relu", ["grouped"], ["y"]),
+    ]
+    tail = numpy_helper.from_array(np.array([2, -1], np.int64), "tail")
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 4, 3, 3])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 2, 18])
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", [x], [y], [tail]), opset_imports=[helper.make_opsetid("", 18)]
+    )
+    assert shapes(model)["grouped"] == (1, 2, 18)
