@@ -15,9 +15,8 @@ from typing import cast
 from edge_sr.backends import open_backend
 from edge_sr.backends.engine_store import ONNX_RUNTIME, graph_precision
 from edge_sr.backends.trt import TensorRTBackend, obstacle
-from edge_sr.backends.unsigned import VNNI
+from edge_sr.backends.unsigned import has_vnni
 from edge_sr.bundle import Bundle
-from edge_sr.device import describe
 from edge_sr.errors import BundleError
 from edge_sr.spec import Component, Precision
 
@@ -78,10 +77,9 @@ def _for_this_cpu(bundle: Bundle, name: str) -> Precision:
 
     Measured in `benchmarks/results/loop-cxr-x4-int8.json` and `-fp32.json`. Without VNNI it was not.
     """
-    can = name == ONNX_RUNTIME and bool(VNNI & set(describe().cpu.flags))
-    return (
-        Precision.INT8 if can and Precision.INT8 in bundle.precisions() else bundle.manifest.default_precision
-    )
+    if name == ONNX_RUNTIME and Precision.INT8 in bundle.precisions() and has_vnni():
+        return Precision.INT8
+    return bundle.manifest.default_precision
 
 
 def _obstacle(bundle: Bundle, precision: Precision, engine_dir: Path) -> str:

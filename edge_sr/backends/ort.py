@@ -20,8 +20,7 @@ from edge_sr.backends import Buffer, Resource, Stream, check_binding
 from edge_sr.backends.engine_store import EngineKey, EngineStore, default_engine_dir
 from edge_sr.backends.host import HostBuffer, HostStream
 from edge_sr.backends.optimised import OPTIMISED_FLAGS, optimised_target
-from edge_sr.backends.unsigned import VNNI, to_unsigned
-from edge_sr.device import describe
+from edge_sr.backends.unsigned import has_vnni, to_unsigned
 from edge_sr.errors import BackendError, EngineError
 from edge_sr.spec import Graph, Precision, TensorSpec
 
@@ -71,7 +70,7 @@ class OnnxRuntimeBackend(Resource):
         self._ort = _import()
         self._ort.set_default_logger_severity(3)  # errors only: its warnings are about its own fusions
         self.threads = threads or _usable_cores()
-        self.unsigned = bool(VNNI & set(describe().cpu.flags)) if unsigned is None else unsigned
+        self.unsigned = has_vnni() if unsigned is None else unsigned
         self.store = EngineStore(engine_dir or default_engine_dir())
         self.optimised: list[str] = []
         self.notes: list[str] = []

@@ -12,7 +12,9 @@ the same file but for three bytes:
 
 from __future__ import annotations
 
-__all__ = ["ACTIVATION", "RECTIFIED", "VNNI", "to_unsigned"]
+from edge_sr.device import describe
+
+__all__ = ["ACTIVATION", "RECTIFIED", "VNNI", "has_vnni", "to_unsigned"]
 
 ACTIVATION, RECTIFIED = "activation_zero_point", "rectified_zero_point"
 """Names of the initialisers that `python -m calibration` writes."""
@@ -22,6 +24,11 @@ VNNI = frozenset({"avx512_vnni", "avx_vnni"})
 
 _INT8, _UINT8 = 3, 2  # TensorProto.DataType
 _ZERO_POINTS = {ACTIVATION: 128, RECTIFIED: 0}
+
+
+def has_vnni() -> bool:
+    """Whether this machine's CPU is one of those."""
+    return not VNNI.isdisjoint(describe().cpu.flags)
 
 
 def to_unsigned(model: bytes) -> bytes:
