@@ -15,6 +15,7 @@ import click
 import numpy as np
 from tqdm import tqdm
 
+from calibration.consistency import consistency_command
 from calibration.images import MIN_IMAGES, CalibrationSet, choose_files, read_set
 from calibration.lint import lint_command
 from calibration.ranges import METHODS
@@ -34,6 +35,7 @@ def cli() -> None:
     """Makes FP16 and INT8 graphs for a bundle, and measures what they cost. Needs no torch and no GPU."""
 
 
+cli.add_command(consistency_command)
 cli.add_command(lint_command)
 cli.add_command(verdict_command)
 

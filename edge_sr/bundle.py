@@ -21,7 +21,7 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from edge_sr.errors import BundleError, OutputError
-from edge_sr.manifest import SCHEMA_VERSION, ArrayFile, GraphFile, Manifest, TensorEntry
+from edge_sr.manifest import READABLE_VERSIONS, ArrayFile, GraphFile, Manifest, TensorEntry
 from edge_sr.spec import Component, Graph, Precision
 
 __all__ = [
@@ -303,9 +303,10 @@ def _parse(path: Path, data: bytes) -> Manifest:
     """The manifest, or every problem it has."""
     content = _guarded(path, lambda: json.loads(data))
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
+    if version not in READABLE_VERSIONS:
+        readable = " and ".join(map(str, READABLE_VERSIONS))
         raise BundleError(
-            f"{path} has schema version {_one_line(repr(version))}, this edge-sr reads {SCHEMA_VERSION}",
+            f"{path} has schema version {_one_line(repr(version))}, this edge-sr reads {readable}",
             hint="use the edge-sr that wrote it, or export the bundle again",
         )
     try:

@@ -5,6 +5,7 @@
     ├── ConfigError       a configuration file or setting that cannot be used (exit code 78 for a service)
     ├── ImageError        an input that is not an image we can read, or is beyond the limits
     ├── OutputError       a result that could not be written whole
+    ├── ConsistencyError  a result that agrees with its input less than was asked
     ├── BundleError       a bundle that is missing, damaged, unsafe or not understood
     ├── ScheduleError     a combination of sampler, prediction type and noise schedule that is not offered
     ├── BackendError      a backend that is not installed, or that failed
@@ -21,6 +22,7 @@ __all__ = [
     "BackendError",
     "BundleError",
     "ConfigError",
+    "ConsistencyError",
     "DeviceError",
     "EdgeSRError",
     "EngineError",
@@ -63,6 +65,10 @@ class ImageError(EdgeSRError):
 
 class OutputError(EdgeSRError):
     """A result that could not be written whole; nothing half-written is left behind."""
+
+
+class ConsistencyError(EdgeSRError):
+    """A result that agrees with its input less than was asked; it is not written."""
 
 
 class BundleError(EdgeSRError):

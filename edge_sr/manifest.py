@@ -2,6 +2,7 @@
 
 History of the format:
     1  first version
+    2  consistency, what true images give for a result's residual; version 1 opens as before, without it
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from edge_sr.card import Calibration, Consistency, Count, Operator, Provenance, QualityRow, Record, Sha256
 from edge_sr.spec import (
     BATCH,
     IMAGE,
@@ -24,10 +26,12 @@ from edge_sr.spec import (
 )
 
 __all__ = [
+    "READABLE_VERSIONS",
     "SCHEMA_VERSION",
     "ArrayFile",
     "Calibration",
     "Conditioning",
+    "Consistency",
     "Cost",
     "Diffusion",
     "GraphFile",
@@ -39,18 +43,16 @@ __all__ = [
     "TensorEntry",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""The version that is written."""
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+READABLE_VERSIONS = (1, 2)
+"""The versions that are read."""
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-Count = Annotated[int, Field(ge=1)]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class _File(_Record):
+class _File(Record):
     """A file inside the bundle."""
 
     file: Annotated[str, Field(max_length=200)]
@@ -66,7 +68,7 @@ class _File(_Record):
         return value
 
 
-class TensorEntry(_Record):
+class TensorEntry(Record):
     """One input or output of a graph; "N" is the free length, of the first axis only."""
 
     name: Name
@@ -84,7 +86,7 @@ class TensorEntry(_Record):
         return TensorSpec(self.name, self.dtype, self.shape)
 
 
-class Cost(_Record):
+class Cost(Record):
     """What one run of a graph costs for a batch of one; see `edge_sr.roofline.GraphCost`."""
 
     macs: Annotated[int, Field(ge=0)]
@@ -114,7 +116,7 @@ class ArrayFile(_File):
     shape: tuple[int, ...]
 
 
-class Latent(_Record):
+class Latent(Record):
     """The latent of one tile, as the step graph sees it: zero mean and unit variance a channel.
 
     Attributes:
@@ -126,13 +128,13 @@ class Latent(_Record):
     factor: Count
 
 
-class Conditioning(_Record):
+class Conditioning(Record):
     """What the step graph is told of the LR image, and by which graph."""
 
     kind: Literal["encoder"]
 
 
-class Preset(_Record):
+class Preset(Record):
     """A way to run the loop.
 
     Attributes:
@@ -151,7 +153,7 @@ class Preset(_Record):
     samples: Annotated[int, Field(ge=1, le=64)] = 1
 
 
-class Diffusion(_Record):
+class Diffusion(Record):
     """How the model was trained, and how it is run by default.
 
     Attributes:
@@ -178,54 +180,10 @@ class Diffusion(_Record):
         return self
 
 
-class Calibration(_Record):
-    """How the INT8 graphs were made.
-
-    Attributes:
-        method: How ranges were chosen.
-        set_digest: Digest of the calibration images.
-        images_asked, images_used: Their count; equal, or the calibration had failed.
-        sampler, steps, timesteps: The trajectory that was recorded.
-        excluded: Layers left out of INT8, as component/layer, each with its measured reason.
-    """
-
-    method: str
-    set_digest: Sha256
-    images_asked: Count
-    images_used: Count
-    sampler: str
-    steps: Count
-    timesteps: tuple[int, ...]
-    seed: int
-    excluded: dict[str, str]
-
-
-class Provenance(_Record):
-    """Where the weights come from."""
-
-    data: str
-    data_licence: str
-    weights_licence: str
-    commands: tuple[str, ...]
-    commit: str
-    created: str
-    versions: dict[str, str]
-
-
-class QualityRow(_Record):
-    """A measured figure, and where it stands in full."""
-
-    data: str
-    degradation: str
-    row: str
-    metrics: dict[str, float]
-    source: str
-
-
-class Manifest(_Record):
+class Manifest(Record):
     """The whole of `bundle.json`."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[1, 2]
     name: Name
     version: Name
     description: str
@@ -235,7 +193,7 @@ class Manifest(_Record):
     tile: Annotated[int, Field(ge=8, le=4096)]
     overlap: Annotated[int, Field(ge=0)]
     image_range: tuple[float, float] = (-1.0, 1.0)
-    degradation: Literal["cubic", "area", "antialiased-bicubic", "nearest"]
+    degradation: Operator
     latent: Latent
     conditioning: Conditioning
     diffusion: Diffusion
@@ -243,6 +201,7 @@ class Manifest(_Record):
     time_embedding: ArrayFile
     golden: _File
     calibration: Calibration | None = None
+    consistency: Consistency | None = None
     default_precision: Precision = Precision.FP32
     provenance: Provenance
     quality: tuple[QualityRow, ...] = ()
@@ -268,9 +227,22 @@ class Manifest(_Record):
         for precision in Precision:
             graphs_of = {c: self.graphs[c][precision] for c in self.graphs if precision in self.graphs[c]}
             problems += [f"{precision}: {problem}" for problem in _unjoined(graphs_of)]
+        problems += self._problems_of_consistency()
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _problems_of_consistency(self) -> list[str]:
+        if self.consistency is None:
+            return []
+        problems = []
+        if self.schema_version < 2:
+            problems.append("consistency came with schema version 2")
+        if (measured := self.consistency.operator) != self.degradation:
+            problems.append(
+                f"consistency was measured with {measured}, the degradation is {self.degradation}"
+            )
+        return problems
 
 
 _JOINTS: dict[Component, tuple[frozenset[str], frozenset[str]]] = {

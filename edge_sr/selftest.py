@@ -10,17 +10,19 @@ from __future__ import annotations
 import math
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edge_sr.backends import Backend, Engine
+from edge_sr.backends import Backend, Engine, Resource
 from edge_sr.build.autotune import Measurement
 from edge_sr.bundle import Bundle
 from edge_sr.errors import BundleError, EngineError
 from edge_sr.manifest import Preset
-from edge_sr.pipeline import TileEngine, Upscaler, make_schedule
+from edge_sr.measure import SECONDS, EnergyPerImage, energy_per_image
+from edge_sr.pipeline import StageSeconds, Upscaler, make_schedule
 from edge_sr.schedule import coefficients
 from edge_sr.spec import Component, Graph, Precision
 
@@ -73,10 +75,12 @@ class SelfTest:
     Attributes:
         checks: Every comparison, in the order in which an image passes.
         latency_ms: Median wall time of a stage, in ms, over a few runs after a warm-up.
+        energy: What an image costs; None where the machine has no rail that says so.
     """
 
     checks: tuple[Check, ...]
     latency_ms: dict[str, float]
+    energy: EnergyPerImage | None = None
 
     @property
     def passed(self) -> bool:
@@ -84,8 +88,13 @@ class SelfTest:
         return all(check.passed for check in self.checks)
 
 
-def run_selftest(upscaler: Upscaler) -> SelfTest:
+def run_selftest(upscaler: Upscaler, *, root: Path = Path("/"), energy_s: float = SECONDS) -> SelfTest:
     """Runs the golden inputs of the bundle.
+
+    Args:
+        upscaler: What to run; its whole loop is captured where the backend can, as it is for images.
+        root: Where the machine's files are, for its rails.
+        energy_s: How long power is read, idle and at work each, where there is a rail.
 
     Raises:
         BundleError: The bundle's golden file lacks something.
@@ -97,20 +106,12 @@ def run_selftest(upscaler: Upscaler) -> SelfTest:
     for component in (Component.ENCODER, Component.DECODER):
         case = _Case(bundle, golden, upscaler.backend, upscaler.engines[component])
         checks += case.checks(component, tolerance)
-    with TileEngine(
-        upscaler.backend,
-        upscaler.engines,
-        schedule=make_schedule(bundle, _default_preset(bundle)),
-        batch=len(golden["image"]),
-        embedding=bundle.time_embedding(),
-    ) as engine:
-        out = np.empty(golden["output"].shape, np.float32)
-        no_noise = np.zeros((len(engine.noisy_steps), *engine.latent_shape), np.float32)
-        spent = [engine.run(golden["image"], golden["noise"], no_noise, out) for _ in range(TIMED_RUNS + 1)]
-    checks.append(_compare("whole loop: output", out, golden["output"], tolerance))
+    loop = _GoldenLoop(upscaler, golden)
+    spent = [loop.run() for _ in range(TIMED_RUNS + 1)]
+    checks.append(_compare("whole loop: output", loop.out, golden["output"], tolerance))
     stages = ("encode", "loop", "decode", "host")
     latency = {stage: 1e3 * float(np.median([getattr(s, stage) for s in spent[1:]])) for stage in stages}
-    return SelfTest(tuple(checks), latency)
+    return SelfTest(tuple(checks), latency, energy_per_image(loop.run, root=root, seconds=energy_s))
 
 
 def check_graph(backend: Backend, graph: Graph, bundle: Bundle) -> tuple[Check, ...]:
@@ -160,16 +161,14 @@ def measure_golden(upscaler: Upscaler, *, runs: int = TUNING_RUNS) -> Measuremen
         BundleError: The bundle's golden file lacks something.
         BackendError: A graph failed.
     """
-    bundle = upscaler.bundle
-    golden, preset = _golden(bundle), _default_preset(bundle)
-    engine = upscaler.tile_engine(preset, len(golden["image"]))
-    out = np.empty(golden["output"].shape, np.float32)
-    no_noise = np.zeros((len(engine.noisy_steps), *engine.latent_shape), np.float32)
-    spent = [engine.run(golden["image"], golden["noise"], no_noise, out) for _ in range(runs + TIMED_RUNS)]
+    golden = _golden(upscaler.bundle)
+    loop = _GoldenLoop(upscaler, golden)
+    spent = [loop.run() for _ in range(runs + TIMED_RUNS)]
     latency = tuple(1e3 * (s.encode + s.loop + s.decode) for s in spent[TIMED_RUNS:])
-    measured = [row.metrics["psnr_db"] for row in bundle.manifest.quality if "psnr_db" in row.metrics]
+    quality = upscaler.bundle.manifest.quality
+    measured = [row.metrics["psnr_db"] for row in quality if "psnr_db" in row.metrics]
     own = 10 ** (-max(measured, default=PSNR_DB) / 10)
-    moved = float(np.mean(np.square((out - golden["output"]) / 2, dtype=np.float64)))  # the range is 2
+    moved = float(np.mean(np.square((loop.out - golden["output"]) / 2, dtype=np.float64)))  # the range is 2
     return Measurement(latency, -10 * math.log10(own + moved) if math.isfinite(moved) else -math.inf)
 
 
@@ -202,6 +201,20 @@ def _encoded(bundle: Bundle) -> list[str]:
 def _default_preset(bundle: Bundle) -> Preset:
     diffusion = bundle.manifest.diffusion
     return diffusion.presets[diffusion.default]
+
+
+class _GoldenLoop:
+    """The whole loop of an upscaler on the golden image, from the stored noise."""
+
+    def __init__(self, upscaler: Upscaler, golden: dict[str, Array]) -> None:
+        self._engine = upscaler.tile_engine(_default_preset(upscaler.bundle), len(golden["image"]))
+        self._image, self._noise = golden["image"], golden["noise"]
+        self.out = np.empty(golden["output"].shape, np.float32)
+        self._no_noise = np.zeros((len(self._engine.noisy_steps), *self._engine.latent_shape), np.float32)
+
+    def run(self) -> StageSeconds:
+        """One image, into `out`."""
+        return self._engine.run(self._image, self._noise, self._no_noise, self.out)
 
 
 @dataclass(frozen=True)
@@ -246,18 +259,24 @@ class _Case:
         return {"latent": x}
 
 
-class _Bench(ExitStack):
+class _Bench(Resource):
     """A graph with buffers and a stream of its own."""
 
     def __init__(self, backend: Backend, engine: Engine, batch: int) -> None:
-        super().__init__()
         self._engine, self._batch = engine, batch
-        self._stream = self.enter_context(backend.stream())
-        self._buffers = {
-            spec.name: self.enter_context(backend.allocate(spec.concrete(batch), spec.dtype))
-            for spec in (*engine.inputs, *engine.outputs)
-        }
-        self._binding = engine.bind(self._buffers)
+        with ExitStack() as held:
+            self._stream = held.enter_context(backend.stream())
+            self._buffers = {
+                spec.name: held.enter_context(backend.allocate(spec.concrete(batch), spec.dtype))
+                for spec in (*engine.inputs, *engine.outputs)
+            }
+            self._binding = engine.bind(self._buffers)
+            held.callback(self._stream.synchronize)  # before the rest: what is under way uses it
+            self._held = held.pop_all()
+
+    def close(self) -> None:
+        """Waits for what is under way, then frees buffers and stream."""
+        self._held.close()
 
     def run(self, known: dict[str, Array]) -> dict[str, Array]:
         """One run: its outputs by name."""

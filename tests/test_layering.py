@@ -27,18 +27,22 @@ ROOMS = {
 FLOORS = (
     {"errors"},
     {"spec"},
-    {"schedule", "tiling", "image", "metrics", "telemetry", "manifest", "cuda"},
+    {"schedule", "noise", "tiling", "image", "metrics", "telemetry", "card", "manifest", "cuda"},
     {"bundle", "device", "dicom", "evidence", "figure", "roofline"},
     {"doctor"},
     {"backends"},
     {"build"},
     {"pipeline"},
-    {"jobs", "report", "measure", "selftest"},
+    {"cascade", "result", "jobs", "report", "measure", "selftest"},
     {"service"},
     {"cli", "__main__"},
 )
 
-WALLED_OFF = ("torch", "tensorrt", "tensorrt_rtx", "cuda", "pycuda", "export", "calibration", "benchmarks")
+WALLED_OFF = (
+    *("torch", "tensorrt", "tensorrt_rtx", "cuda", "pycuda"),
+    *("pydicom", "openjpeg"),
+    *("export", "calibration", "benchmarks"),
+)
 
 IMPORT_EACH = """
 import importlib, importlib.abc, json, sys

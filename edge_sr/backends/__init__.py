@@ -71,8 +71,12 @@ class Resource:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Closes it."""
-        self.close()
+        """Closes it. After an error a failure to do so is not raised: it would hide what caused it."""
+        try:
+            self.close()
+        except BackendError:
+            if error is None:
+                raise
 
 
 class Stream(Closable, Protocol):
@@ -226,6 +230,7 @@ class Announces(Protocol):
 
 BACKENDS: dict[str, str] = {
     "onnxruntime": "edge_sr.backends.ort:OnnxRuntimeBackend",
+    "onnxruntime-cuda": "edge_sr.backends.ort_cuda:OnnxRuntimeCudaBackend",
     "tensorrt": "edge_sr.backends.trt:TensorRTBackend",
     "fake": "edge_sr.backends.fake:FakeBackend",
 }

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_sr.backends import Stream
-from edge_sr.cuda import Array, Bytes, Cuda, CudaEvent, Held, HostMemory, Memory
+from edge_sr.cuda import Array, Bytes, Cuda, CudaEvent, CudaStream, Held, HostMemory, Memory
 from edge_sr.errors import BackendError
 
 __all__ = ["ALIGNMENT", "GpuBuffer", "GpuMark", "GpuStream"]
@@ -36,10 +36,15 @@ class _Pending:
 
 
 class GpuStream(Held):
-    """A CUDA stream, and the downloads that are completed when it has been waited for."""
+    """A CUDA stream, and the downloads that are completed when it has been waited for.
 
-    def __init__(self, cuda: Cuda) -> None:
-        self._cuda, self.raw = cuda, cuda.stream()
+    Args:
+        cuda: The device.
+        shared: A stream that others use as well, which is left open; one of its own where None.
+    """
+
+    def __init__(self, cuda: Cuda, shared: CudaStream | None = None) -> None:
+        self._cuda, self.raw, self._is_own = cuda, shared or cuda.stream(), shared is None
         self.pending: list[_Pending] = []
         self._opened()
 
@@ -61,7 +66,8 @@ class GpuStream(Held):
 
     def _free(self) -> None:
         self.pending = []
-        self.raw.close()
+        if self._is_own:
+            self.raw.close()
 
 
 class GpuMark(Held):
@@ -210,15 +216,12 @@ class GpuBuffer(Held):
         """Copies the content out; complete after `stream.synchronize()`.
 
         Raises:
-            BackendError: The shape or element type of `out` differs, or it is not contiguous.
+            BackendError: The shape or element type of `out` differs.
         """
         self._check(out)
-        if not out.flags.c_contiguous:
-            raise BackendError(f"wanted a contiguous array of {out.shape} to download into")
-        rows = _rows(out, self._row)
 
         def take(piece: Bytes) -> None:
-            np.copyto(rows, self._in_rows(piece))
+            np.copyto(out, self._in_rows(piece).reshape(-1).view(self.dtype).reshape(self.shape))
 
         self._block.read(self._start, self._stop, take, stream=cast(GpuStream, stream))
 

@@ -24,12 +24,12 @@ from edge_sr.backends.unsigned import has_vnni, to_unsigned
 from edge_sr.errors import BackendError, EngineError
 from edge_sr.spec import Graph, Precision, TensorSpec
 
-__all__ = ["OnnxRuntimeBackend"]
+__all__ = ["OnnxRuntimeBackend", "check_names", "first_line", "import_onnxruntime"]
 
 INSTALL_HINT = "install it with: pip install 'edge-sr[cpu]'"
 
 
-def _import() -> Any:
+def import_onnxruntime() -> Any:
     """The onnxruntime module.
 
     Raises:
@@ -67,7 +67,7 @@ class OnnxRuntimeBackend(Resource):
         Raises:
             BackendError: onnxruntime is not installed.
         """
-        self._ort = _import()
+        self._ort = import_onnxruntime()
         self._ort.set_default_logger_severity(3)  # errors only: its warnings are about its own fusions
         self.threads = threads or _usable_cores()
         self.unsigned = has_vnni() if unsigned is None else unsigned
@@ -95,7 +95,7 @@ class OnnxRuntimeBackend(Resource):
         if stored is not None:
             options.graph_optimization_level = self._ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         session = self._session(stored or self._model(graph), options, graph.path.name)
-        _check_names(graph, session)
+        check_names(graph, session)
         return OnnxRuntimeEngine(self._ort, session, graph)
 
     def optimise(self, onnx: Path, target: Path) -> None:
@@ -131,7 +131,7 @@ class OnnxRuntimeBackend(Resource):
             return self._ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class of their own
             raise BackendError(
-                f"onnxruntime {self._ort.__version__} refuses {name}: {_first_line(error)}"
+                f"onnxruntime {self._ort.__version__} refuses {name}: {first_line(error)}"
             ) from error
 
     def _model(self, graph: Graph) -> str | bytes:
@@ -217,7 +217,7 @@ class OnnxRuntimeBinding:
         try:
             self._run(self._binding, None)
         except Exception as error:
-            raise BackendError(f"onnxruntime failed: {_first_line(error)}") from error
+            raise BackendError(f"onnxruntime failed: {first_line(error)}") from error
 
 
 def _usable_cores() -> int:
@@ -225,11 +225,12 @@ def _usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of what ONNX Runtime says of an error."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def _check_names(graph: Graph, session: Any) -> None:
+def check_names(graph: Graph, session: Any) -> None:
     """The bundle's word on a graph's tensors against the file's own.
 
     Raises:

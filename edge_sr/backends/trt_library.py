@@ -85,6 +85,16 @@ class BuildResult:
     notes: tuple[str, ...] = field(default=())
 
 
+NO_TENSORRT = (
+    "on a Jetson it comes with JetPack: python3 -m venv --system-site-packages; "
+    "on a PC: pip install tensorrt-rtx-cu13"
+)
+NO_DRIVER = (  # JetPack 6's TensorRT wants it, and the NVIDIA runtime mounts it when a container starts
+    "TensorRT is there, a library of the board's driver is not: start the container with --runtime nvidia; "
+    "outside of one: sudo apt install nvidia-l4t-dla-compiler"
+)
+
+
 def open_library(name: str = "auto") -> Library:
     """Imports TensorRT.
 
@@ -104,11 +114,7 @@ def open_library(name: str = "auto") -> Library:
         if hasattr(module, "__version__"):
             return Library(module)
         failures.append(f"{flavour} here is only a folder of type stubs")
-    raise BackendError(
-        "; ".join(failures),
-        hint="on a Jetson it comes with JetPack: python3 -m venv --system-site-packages; "
-        "on a PC: pip install tensorrt-rtx-cu13",
-    )
+    raise BackendError("; ".join(failures), hint=NO_DRIVER if "libnvdla" in failures[0] else NO_TENSORRT)
 
 
 class Library:

@@ -23,8 +23,8 @@ the first two, of 100 to 150 MB for the third)."""
 WEIGHT_COPIES = 4  # the file, the parsed weights, the builder's constants, the plan
 SMALLEST_WORKSPACE_MIB, LARGEST_WORKSPACE_MIB = 128, 1024
 STILL_WORKS = (
-    "what still works: --backend onnxruntime on the CPU, the small CNN bundle, and FP16 engines built by "
-    "hand with the lines of: edge-sr info --trtexec"
+    "what still works: --backend onnxruntime on the CPU, faster with fewer steps (--steps 4), and FP16 "
+    "engines built by hand with the lines of: edge-sr info --trtexec"
 )
 
 

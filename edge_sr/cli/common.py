@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from edge_sr.backends import Announces, Backend, open_backend
+from edge_sr.backends import BACKENDS, Announces, Backend, open_backend
 from edge_sr.backends.choice import AUTO, BackendChoice, choose_backend
 from edge_sr.backends.engine_store import default_engine_dir
 from edge_sr.backends.ort import OnnxRuntimeBackend
@@ -44,11 +44,11 @@ def engine_options(function: F) -> F:
         click.option("--bundle", type=BUNDLE, help="Bundle folder. [default: the shipped cxr-x4]"),
         click.option(
             "--backend",
-            type=click.Choice([AUTO, "onnxruntime", "tensorrt", "fake"]),
+            type=click.Choice([AUTO, *BACKENDS]),
             default=AUTO,
             show_default=True,
-            help="Where graphs run: auto takes TensorRT where engines for this device exist; "
-            "fake is a dry run without weights.",
+            help="Where graphs run: auto takes TensorRT where engines for this device exist, else the CPU "
+            "(onnxruntime); fake is a dry run without weights.",
         ),
         ENGINE_DIR,
         click.option(
@@ -117,11 +117,7 @@ def open_upscaler(
     choice = choose(opened, backend, precision=precision, engine_dir=engine_dir)
     options = {} if choice.name == "fake" else {"engine_dir": engine_dir}
     running = open_backend(choice.name, threads=threads, **options)
-    try:
-        upscaler = Upscaler(opened, running, precision=choice.precision, batch=batch)
-    except BaseException:
-        running.close()
-        raise
+    upscaler = Upscaler(opened, running, precision=choice.precision, batch=batch)
     return upscaler, f"{_words(running)}: {choice.reason}"
 
 

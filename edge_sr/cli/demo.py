@@ -94,6 +94,7 @@ def demo(source: Path | None, out: Path, as_json: bool, **options: Any) -> None:
             "seconds": {name: round(value, 4) for name, value in result.seconds.items()},
             "load_seconds": {name: round(value, 3) for name, value in upscaler.load_seconds.items()},
             "figures": figures,
+            **result.trust(has_evidence=False),
         }
     tell(facts["notes"])
     click.echo(json.dumps(facts) if as_json else "\n".join(_lines(facts)))

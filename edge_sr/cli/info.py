@@ -148,6 +148,11 @@ def _lines(manifest: Manifest, digest: str, *, verify: bool) -> list[str]:
     for row in manifest.quality:
         figures = ", ".join(f"{name} {value:g}" for name, value in row.metrics.items())
         lines.append(f"  measured     {row.row} on {row.data} ({row.degradation}): {figures}")
+    if known := manifest.consistency:
+        lines.append(
+            f"  consistency  alarm below {known.alarm_db:g} dB by {known.operator}, which "
+            f"{1 - known.quantile:.0%} of {known.images} true images reach ({known.data})"
+        )
     lines += [
         f"  data         {p.data}",
         f"  licence      data: {p.data_licence}; weights: {p.weights_licence}",

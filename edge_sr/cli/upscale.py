@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from tqdm import tqdm
 
+from edge_sr.cascade import plan_scale
 from edge_sr.cli.common import (
     choose_preset,
     engine_options,
@@ -20,9 +22,48 @@ from edge_sr.cli.common import (
     tell,
 )
 from edge_sr.errors import EdgeSRError
+from edge_sr.evidence import evidence_suffixes
+from edge_sr.image import DOWNSAMPLE_OPERATORS
 from edge_sr.jobs import Failure, Result, Settings, plan_outputs, upscale_files
+from edge_sr.pipeline import Upscaler
 
 __all__ = ["upscale"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def result_options(function: F) -> F:
+    """What is done with the loop's result, and what is said of it."""
+    options = [
+        click.option(
+            "--scale",
+            type=int,
+            help="Enlarge this many times: one pass of the model or two, then an exact reduction. "
+            "[default: the model's own]",
+        ),
+        click.option(
+            "--back-project",
+            type=click.Choice(DOWNSAMPLE_OPERATORS),
+            help="Make the result agree exactly with the input under this degradation. Helps only where the "
+            "input was made so; moves away from the truth otherwise.",
+        ),
+        click.option(
+            "--min-consistency",
+            type=float,
+            metavar="DB",
+            help="Fail an image whose result, made small again, has less PSNR against the input.",
+        ),
+        click.option(
+            "--evidence/--no-evidence",
+            default=None,
+            help="Write beside OUT.png what was changed against bicubic (OUT.change.png) and, with several "
+            "samples, their standard deviation in 16 bits (OUT.std.png) and as colour (OUT.uncertainty.png). "
+            "[default: with --samples above 1]",
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 @click.command()
@@ -36,20 +77,22 @@ __all__ = ["upscale"]
 )
 @engine_options
 @sampling_options
+@result_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line for each input, on stdout.")
 def upscale(inputs: tuple[Path, ...], out: Path, as_json: bool, **options: Any) -> int:
     """Enlarge images (PNG, JPEG, TIFF; 8 or 16 bit; any size).
 
     A file that fails is named and the others are done; the exit code is then 1.
     """
-    outputs = plan_outputs(inputs, out)
+    plan_outputs(inputs, out)  # before anything is loaded
     upscaler, running = open_upscaler(options["bundle"], options["backend"], **pick(options))
     with upscaler:
-        changes = {key: options[key] for key in ("steps", "sampler", "noise_scale", "samples")}
-        preset = choose_preset(upscaler.bundle, options["preset"], **changes)
+        settings = _settings(upscaler, options)
+        beside = evidence_suffixes(settings.preset.samples) if settings.has_evidence else ()
+        outputs = plan_outputs(inputs, out, beside=beside)
         click.echo(f"{upscaler.bundle.manifest.name}, {upscaler.precision}, on {running}", err=True)
         failed, told = 0, tell(notes_of(upscaler))
-        finished = upscale_files(upscaler, inputs, outputs, Settings(preset, options["seed"]))
+        finished = upscale_files(upscaler, inputs, outputs, settings)
         with tqdm(total=len(inputs), unit="image", disable=not sys.stderr.isatty(), leave=False) as progress:
             for (path, outcome), output in zip(finished, outputs, strict=True):
                 progress.update()
@@ -57,13 +100,35 @@ def upscale(inputs: tuple[Path, ...], out: Path, as_json: bool, **options: Any) 
                 with tqdm.external_write_mode(file=sys.stderr):
                     told += tell(notes_of(upscaler)[told:])
                     facts = {"backend": running, "notes": notes_of(upscaler)}
-                    _report(path, outcome, output, facts if as_json else None)
+                    files = {s.split(".")[1]: str(output.with_suffix(s)) for s in beside}
+                    _report(path, outcome, output, files, facts if as_json else None)
     if failed:
         click.echo(f"{failed} of {len(inputs)} failed", err=True)
     return 1 if failed else 0
 
 
-def _report(path: Path, outcome: Result | Failure, output: Path, facts: dict[str, Any] | None) -> None:
+def _settings(upscaler: Upscaler, options: dict[str, Any]) -> Settings:
+    """What the options ask for; a scale that the model cannot reach is refused before any image."""
+    changes = {key: options[key] for key in ("steps", "sampler", "noise_scale", "samples")}
+    preset = choose_preset(upscaler.bundle, options["preset"], **changes)
+    wanted = options["evidence"]
+    return Settings(
+        preset,
+        options["seed"],
+        scale=plan_scale(options["scale"], upscaler.bundle.manifest.scale).scale,
+        back_project=options["back_project"],
+        min_consistency_db=options["min_consistency"],
+        has_evidence=(options["samples"] or 1) > 1 if wanted is None else wanted,
+    )
+
+
+def _report(
+    path: Path,
+    outcome: Result | Failure,
+    output: Path,
+    files: dict[str, str],
+    facts: dict[str, Any] | None,
+) -> None:
     """Tells what became of an input; `facts` go into its JSON object, and are None where none is wanted."""
     if isinstance(outcome, Failure):
         if facts is not None:
@@ -74,16 +139,17 @@ def _report(path: Path, outcome: Result | Failure, output: Path, facts: dict[str
         return
     for notice in outcome.notices:
         click.echo(f"note: {path}: {notice}", err=True)
-    click.echo(
-        _line(path, outcome, output) if facts is None else json.dumps(_record(path, outcome, output) | facts)
-    )
+    if facts is None:
+        click.echo(_line(path, outcome, output))
+    else:
+        click.echo(json.dumps(_record(path, outcome, output, files) | facts))
 
 
 def _error(error: EdgeSRError) -> dict[str, str]:
     return {"error": error.message, "hint": error.hint, "kind": type(error).__name__}
 
 
-def _record(path: Path, result: Result, output: Path) -> dict[str, Any]:
+def _record(path: Path, result: Result, output: Path, files: dict[str, str]) -> dict[str, Any]:
     height, width = result.pixels.shape[:2]
     return {
         "input": str(path),
@@ -93,7 +159,9 @@ def _record(path: Path, result: Result, output: Path) -> dict[str, Any]:
         "bit_depth": 8 * result.pixels.dtype.itemsize,
         "tiles": result.tiles,
         "seconds": {name: round(value, 6) for name, value in result.seconds.items()},
-        "consistency_db": round(result.consistency_db, 2),
+        "scale": result.scale,
+        **result.trust(has_evidence=bool(files)),
+        "evidence": files,
         "notices": list(result.notices),
         "provenance": json.loads(result.provenance["edge-sr"]),
     }

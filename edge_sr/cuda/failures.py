@@ -35,7 +35,7 @@ HINTS = {
 }
 ACCESS_HINT = (
     "the GPU's device nodes must be open to groups video and render: sudo usermod -aG video,render USER; "
-    "in a container: --runtime nvidia --group-add video --group-add render; see: edge-sr doctor"
+    "in a container: --runtime nvidia, and --group-add with the host's numbers of both; see: edge-sr doctor"
 )
 ACCESS = (OPERATING_SYSTEM, NOT_SUPPORTED, UNKNOWN)
 

@@ -2,8 +2,8 @@
 
 Nothing runs when it is enqueued. A stream's work runs when somebody waits for it, and of another stream's
 work only what an event asks for: as late as CUDA allows, so that a missing wait shows as wrong data. Device
-memory starts as junk, addresses are checked, and what CUDA forbids inside a capture is refused. Time is
-counted in operations, one millisecond each.
+memory starts as junk and ends as junk, addresses are checked when work is enqueued and again when it runs,
+and what CUDA forbids inside a capture is refused. Time is counted in operations, one millisecond each.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from edge_sr.cuda import (
     check_contiguous,
 )
 from edge_sr.cuda.failures import cuda_failure, out_of_memory
+from edge_sr.errors import BackendError
 
 __all__ = ["ORIN_NANO", "RTX_CARD", "FakeCuda", "Operation"]
 
@@ -95,11 +96,16 @@ class _Stream(Held):
         self.enqueued += 1
 
     def run_until(self, position: int) -> None:
-        """Runs the queue up to a position."""
+        """Runs the queue up to a position; what fails takes all that comes after it along."""
         while self.done < position:
             work = self.queue.popleft()
             self.done += 1
-            self._cuda.execute(work)
+            try:
+                self._cuda.execute(work)
+            except BackendError:
+                self.queue.clear()
+                self.done = self.enqueued
+                raise
 
     def _free(self) -> None:
         self.run_until(self.enqueued)
@@ -188,6 +194,11 @@ class FakeCuda(Held):
         self._places: dict[int, Bytes] = {}
         self._next_address, self._used = FIRST_ADDRESS, 0
 
+    @property
+    def in_flight(self) -> int:
+        """Operations that were enqueued and have not run."""
+        return sum(stream.enqueued - stream.done for stream in self._streams)
+
     def memory_info(self) -> MemoryInfo:
         """What the allocations have left of the limit."""
         return MemoryInfo(self._limit - self._used, self._limit)
@@ -226,24 +237,24 @@ class FakeCuda(Held):
     def copy_in(self, pointer: int, array: Array, stream: CudaStream) -> None:
         """Host to device; reads `array` when it runs, as the copy from page-locked memory does."""
         data = check_contiguous(array).reshape(-1).view(np.uint8)
-        target = self.at(pointer, data.nbytes)
-        cast(_Stream, stream).push("copy_in", f"{pointer:#x}", lambda: np.copyto(target, data))
+        target = self._reached(pointer, data.nbytes)
+        cast(_Stream, stream).push("copy_in", f"{pointer:#x}", lambda: np.copyto(target(), data))
 
     def copy_out(self, array: Array, pointer: int, stream: CudaStream) -> None:
         """Device to host."""
         data = check_contiguous(array).reshape(-1).view(np.uint8)
-        source = self.at(pointer, data.nbytes)
-        cast(_Stream, stream).push("copy_out", f"{pointer:#x}", lambda: np.copyto(data, source))
+        source = self._reached(pointer, data.nbytes)
+        cast(_Stream, stream).push("copy_out", f"{pointer:#x}", lambda: np.copyto(data, source()))
 
     def copy_across(self, to: int, source: int, nbytes: int, *, stream: CudaStream) -> None:
         """Device to device."""
-        target, origin = self.at(to, nbytes), self.at(source, nbytes)
-        cast(_Stream, stream).push("copy_across", f"{to:#x}", lambda: np.copyto(target, origin))
+        target, origin = self._reached(to, nbytes), self._reached(source, nbytes)
+        cast(_Stream, stream).push("copy_across", f"{to:#x}", lambda: np.copyto(target(), origin()))
 
     def fill(self, pointer: int, value: int, nbytes: int, *, stream: CudaStream) -> None:
         """Sets every byte."""
-        target = self.at(pointer, nbytes)
-        cast(_Stream, stream).push("fill", f"{pointer:#x}", lambda: target.fill(value))
+        target = self._reached(pointer, nbytes)
+        cast(_Stream, stream).push("fill", f"{pointer:#x}", lambda: target().fill(value))
 
     def kernel(self, handle: int, name: str, run: Callable[[], None]) -> None:
         """Enqueues a function on the stream with this handle: what a library does that runs on the GPU."""
@@ -291,7 +302,8 @@ class FakeCuda(Held):
         return address
 
     def forget(self, pointer: int, array: Bytes, *, is_device: bool) -> None:
-        """Takes an address back."""
+        """Takes an address back; what the memory held is gone."""
+        array.fill(JUNK)
         self._places.pop(pointer, None)
         self._used -= array.nbytes if is_device else 0
 
@@ -314,6 +326,11 @@ class FakeCuda(Held):
         """
         if self.capturing is not None:
             raise cuda_failure(call, CAPTURE_UNSUPPORTED, "operation not permitted when stream is capturing")
+
+    def _reached(self, pointer: int, nbytes: int) -> Callable[[], Bytes]:
+        """Checks an address, and gives what checks it again when the work runs: it may be freed by then."""
+        self.at(pointer, nbytes)
+        return lambda: self.at(pointer, nbytes)
 
     def _allocated(self, memory: _Memory) -> _Memory:
         self.note("allocate", 0, f"{memory.pointer:#x}")

@@ -70,7 +70,7 @@ def _check_opencv(facts: DoctorReport) -> Iterator[Finding]:
     if not library.is_found:
         fix = "sudo apt install python3-opencv" if is_jetson else "pip install opencv-python-headless"
         yield Finding("warning", "opencv", "not installed; image files are read and written with it", fix)
-    elif is_jetson and library.distributions:
+    elif is_jetson and library.distributions and not facts.device.container:  # an image brings its own
         name = next(iter(library.distributions))
         yield Finding("warning", "opencv", f"{name} from pip shadows JetPack's", f"pip uninstall {name}")
 
@@ -121,8 +121,8 @@ def _ended(board: Board, soc: Soc, gpu: Gpu) -> Finding:
         "gpu",
         f"{name}:{int8 or ' it'} ends at JetPack {soc.last_jetpack} with {has} "
         f"({architecture(gpu)}); edge-sr needs TensorRT 10.3 and Python 3.10",
-        "what still works: the CPU (--backend onnxruntime, with a Python 3.10 of your own); the small CNN "
-        "fallback bundle; FP16 engines made by hand, untested here (edge-sr info --trtexec prints the line)",
+        "what still works: the CPU (--backend onnxruntime, with a Python 3.10 of your own), faster with "
+        "fewer steps (--steps 4); FP16 engines made by hand, untested (edge-sr info --trtexec has the lines)",
         blocks=("tensorrt",),
     )
 

@@ -10,7 +10,7 @@ OpenCV is imported on use: from the extra ``cpu`` or ``gpu``, or from JetPack.
 """
 
 from edge_sr.image.decoding import decode_image, read_image
-from edge_sr.image.files import refuse_overwrite, write_atomic
+from edge_sr.image.files import refuse_overwrite, write_atomic, write_together
 from edge_sr.image.library import opencv
 from edge_sr.image.loaded import Limits, LoadedImage
 from edge_sr.image.png import encode_png, read_png_text
@@ -35,4 +35,5 @@ __all__ = [
     "split_luminance",
     "to_unit",
     "write_atomic",
+    "write_together",
 ]

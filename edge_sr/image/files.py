@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from edge_sr.errors import OutputError
 
-__all__ = ["refuse_overwrite", "write_atomic"]
+__all__ = ["refuse_overwrite", "write_atomic", "write_together"]
 
 _OUTPUT_HINTS = {
     errno.ENOSPC: "free some space, or write to another disk",
@@ -39,22 +39,54 @@ def write_atomic(path: str | Path, data: bytes) -> None:
     Raises:
         OutputError: It could not be written; the target is as it was, and the temporary file is gone.
     """
-    target = Path(path)
+    write_together({Path(path): data})
+
+
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """Write files that belong together, each whole or not at all, creating their folders where needed.
+
+    All are written to temporary files beside their targets first and renamed only then, in the given order:
+    a full disk leaves every target as it was. Put the one last whose presence says that the others are there.
+
+    Args:
+        files: Target to content.
+
+    Raises:
+        OutputError: One could not be written; the temporary files are gone.
+    """
+    with ExitStack() as leftovers:
+        staged = {target: _stage(target, data, leftovers) for target, data in files.items()}
+        for target, temporary in staged.items():
+            try:
+                temporary.replace(target)
+            except (OSError, ValueError) as error:
+                raise _unwritten(target, error) from error
+        for folder in {target.parent for target in staged}:
+            _sync_folder(folder)
+
+
+def _stage(target: Path, data: bytes, leftovers: ExitStack) -> Path:
+    """A flushed temporary file beside its target, which is removed at the end where it still lies there."""
     try:
         temporary = target.with_name(f".{secrets.token_hex(8)}.part")
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            _write_synced(temporary, data)
-            temporary.replace(target)
-        except BaseException:  # an interrupt too leaves nothing behind
-            with suppress(OSError):
-                temporary.unlink()
-            raise
-        _sync_folder(target.parent)
+        leftovers.callback(_remove, temporary)
+        _write_synced(temporary, data)
     except (OSError, ValueError) as error:  # ValueError: no file name, or a null byte in it
-        reason = getattr(error, "strerror", None) or str(error)
-        hint = _OUTPUT_HINTS.get(getattr(error, "errno", None) or 0, "")
-        raise OutputError(f"{path}: cannot be written: {reason}", hint=hint) from error
+        raise _unwritten(target, error) from error
+    return temporary
+
+
+def _remove(temporary: Path) -> None:
+    with suppress(OSError):
+        temporary.unlink()
+
+
+def _unwritten(path: Path, error: OSError | ValueError) -> OutputError:
+    """What a failed write is called."""
+    reason = getattr(error, "strerror", None) or str(error)
+    hint = _OUTPUT_HINTS.get(getattr(error, "errno", None) or 0, "")
+    return OutputError(f"{path}: cannot be written: {reason}", hint=hint)
 
 
 def _write_synced(temporary: Path, data: bytes) -> None:

@@ -281,15 +281,22 @@ class _Context:
         return True
 
     def _kernel(self, addresses: dict[str, int]) -> Callable[[], None]:
-        """The fake backend's network over the memory at these addresses."""
-        engine, arrays = self._engine, {}
+        """The fake backend's network over the memory at these addresses, which must be there when it runs."""
+        engine, arrays, places = self._engine, {}, []
         for name, (kind, shape) in engine.tensors.items():
             concrete = [self._batch if n == -1 else n for n in shape]
             dtype = np.dtype(NUMPY[kind])
             size = int(np.prod(concrete)) * dtype.itemsize
             arrays[name] = HostBuffer(engine.cuda.at(addresses[name], size).view(dtype).reshape(concrete))
+            places.append((addresses[name], size))
         binding = FakeBackend().load(_graph(engine)).bind(arrays)
-        return lambda: binding.enqueue(HostStream())
+
+        def run() -> None:
+            for place in places:
+                engine.cuda.at(*place)
+            binding.enqueue(HostStream())
+
+        return run
 
 
 def _graph(engine: _Engine) -> Graph:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,16 @@ import numpy.typing as npt
 import pytest
 from onnx import TensorProto, helper
 
-from edge_sr.backends import BACKENDS, Backend, Buffer, Engine, open_backend
+from edge_sr.backends import BACKENDS, Backend, Buffer, Engine, Resource, Stream, open_backend
 from edge_sr.backends.fake import FakeBackend
 from edge_sr.backends.host import HostBuffer
 from edge_sr.bundle import Bundle
+from edge_sr.cuda import DeviceFacts
+from edge_sr.cuda.fake import ORIN_NANO, RTX_CARD, FakeCuda
 from edge_sr.errors import BackendError, EdgeSRError
 from edge_sr.schedule import NO_CLIP
 from edge_sr.spec import Component, Graph, Precision, TensorSpec
+from tests.edge_sr.test_trt import Desk
 from tests.fakes import write_tiny_bundle
 
 Array = npt.NDArray[Any]
@@ -34,19 +38,54 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 ON_THE_CPU = ("fake", "onnxruntime")
+FAKE_DEVICES = {"tensorrt on a fake Jetson": ORIN_NANO, "tensorrt on a fake card": RTX_CARD}
 EACH = [name if name in ON_THE_CPU else pytest.param(name, marks=pytest.mark.gpu) for name in BACKENDS]
 
 
-@pytest.fixture(params=EACH)
-def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+class Tidy(Resource):
+    """A backend that closes at its end what a test had it make: what lies on a GPU warns where it is not."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._held = ExitStack()
+        self.backend, self.name = self._held.enter_context(backend), backend.name
+
+    def describe(self) -> dict[str, str]:
+        return self.backend.describe()
+
+    def load(self, graph: Graph) -> Engine:
+        return self._held.enter_context(self.backend.load(graph))
+
+    def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike, *, shared: bool = False) -> Buffer:
+        return self._held.enter_context(self.backend.allocate(shape, dtype, shared=shared))
+
+    def stream(self) -> Stream:
+        return self._held.enter_context(self.backend.stream())
+
+    def close(self) -> None:
+        self._held.close()
+
+
+def on_a_fake_device(facts: DeviceFacts, folder: Path, bundle: Bundle) -> Backend:
+    """TensorRT and CUDA are fakes; what lies between them and this suite is not."""
+    desk = Desk(folder, bundle, cuda=FakeCuda(facts))
+    desk.build(batch=(1, 1, 8))
+    return desk.backend()
+
+
+@pytest.fixture(params=[*EACH, *FAKE_DEVICES])
+def backend(request: pytest.FixtureRequest, bundle: Bundle, tmp_path: Path) -> Iterator[Backend]:
+    name = request.param
     try:
-        opened = open_backend(request.param, **OPTIONS.get(request.param, {}))
+        if name in FAKE_DEVICES:
+            opened = on_a_fake_device(FAKE_DEVICES[name], tmp_path, bundle)
+        else:
+            opened = open_backend(name, **OPTIONS.get(name, {}))
     except EdgeSRError as error:
-        if request.param in ON_THE_CPU:
+        if name in ON_THE_CPU:
             raise
-        pytest.skip(f"{request.param} cannot run here: {error}")
-    with opened:
-        yield opened
+        pytest.skip(f"{name} cannot run here: {error}")
+    with Tidy(opened) as tidy:
+        yield tidy
 
 
 @pytest.fixture
@@ -392,19 +431,19 @@ def test_marks_around_a_run_say_how_long_it_took_and_may_be_set_again(
 ) -> None:
     engine, stream = load(backend, bundle, Component.DECODER), backend.stream()
     binding = engine.bind(allocate(backend, engine))
-    start, middle, end = (stream.mark() for _ in range(3))
-    for _ in range(2):
-        start.set()
-        binding.enqueue(stream)
-        middle.set()
-        binding.enqueue(stream)
-        end.set()
-        stream.synchronize()
+    with stream.mark() as start, stream.mark() as middle, stream.mark() as end:
+        for _ in range(2):
+            start.set()
+            binding.enqueue(stream)
+            middle.set()
+            binding.enqueue(stream)
+            end.set()
+            stream.synchronize()
 
-        assert middle.seconds_since(start) > 0
-        # The sum of the parts is the whole, but for the resolution of a GPU's clock, half a microsecond.
-        parts = middle.seconds_since(start) + end.seconds_since(middle)
-        assert end.seconds_since(start) == pytest.approx(parts, abs=5e-6)
+            assert middle.seconds_since(start) > 0
+            # The sum of the parts is the whole, but for the resolution of a GPU's clock, half a microsecond.
+            parts = middle.seconds_since(start) + end.seconds_since(middle)
+            assert end.seconds_since(start) == pytest.approx(parts, abs=5e-6)
 
 
 # ---- the end

@@ -298,14 +298,46 @@ def test_an_unknown_field_is_refused_by_name(folder: Path) -> None:
     assert "not permitted" in message
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None, [1], {"a": 1}])
+@pytest.mark.parametrize("version", [0, 3, "1", None, [1], {"a": 1}])
 def test_an_unknown_schema_version_is_refused_before_anything_else_is_judged(
     folder: Path, version: Json
 ) -> None:
     write(folder, {"schema_version": version, "from": "the future"})
-    with pytest.raises(BundleError, match="this edge-sr reads 1") as caught:
+    with pytest.raises(BundleError, match="this edge-sr reads 1 and 2") as caught:
         Bundle.open(folder)
     assert "the edge-sr that wrote it" in caught.value.hint
+
+
+CONSISTENCY: Json = {
+    "operator": "cubic",
+    "alarm_db": 27.2,
+    "quantile": 0.05,
+    "median_db": 36.5,
+    "images": 75,
+    "data": "made up",
+    "sha256": "0" * 64,
+    "source": "made up",
+}
+
+
+def test_a_bundle_of_version_1_opens_without_a_consistency_threshold(folder: Path) -> None:
+    assert content(folder)["schema_version"] == 1
+    assert Bundle.open(folder).manifest.consistency is None
+
+
+def test_version_2_holds_the_consistency_of_true_images(folder: Path) -> None:
+    change(folder, "schema_version", to=2)
+    change(folder, "consistency", to=CONSISTENCY)
+    found = Bundle.open(folder).manifest.consistency
+    assert found is not None
+    assert found.model_dump() == CONSISTENCY
+
+
+def test_a_consistency_that_does_not_belong_is_refused(folder: Path) -> None:
+    change(folder, "consistency", to=CONSISTENCY | {"operator": "area"})
+    message = refusal(folder)
+    assert "consistency came with schema version 2" in message
+    assert "consistency was measured with area, the degradation is cubic" in message
 
 
 def test_every_problem_is_reported_at_once(folder: Path) -> None:

@@ -247,6 +247,7 @@ def test_demo_makes_a_picture_and_figures_of_any_image(edge_sr: Run, bundle: Pat
     facts = json.loads(out)
     assert code == 0
     assert set(facts["figures"]) == {"bicubic", "edge-sr"}
+    assert facts["consistency_db"] > 0
     assert read_image(picture).pixels.shape[1] > 1000
 
 

@@ -13,30 +13,9 @@ import pytest
 
 from edge_sr.bundle import Bundle, hash_file, write_manifest
 from edge_sr.cli import run
-from tests.edge_sr.commands import Commands, edit_sidecars, write_image
-from tests.edge_sr.fake_device import PRECISIONS, without_tensorrt
+from tests.edge_sr.commands import Commands, edit_sidecars
+from tests.edge_sr.fake_device import without_tensorrt
 from tests.fakes import write_tiny_bundle
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Golden values of the real graphs."""
-    return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny", precisions=PRECISIONS).folder
-
-
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_image(tmp_path_factory.mktemp("images") / "a.png")
-
-
-@pytest.fixture
-def engines(tmp_path: Path) -> Path:
-    return tmp_path / "engines"
-
-
-@pytest.fixture
-def edge_sr(capfd: pytest.CaptureFixture[str], engines: Path) -> Commands:
-    return Commands(engines, capfd)
 
 
 @pytest.fixture

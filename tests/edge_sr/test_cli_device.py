@@ -5,44 +5,28 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge_sr.backends import BACKENDS
+from edge_sr.bundle import Bundle, default_bundle
 from edge_sr.cli import run
 from edge_sr.image import read_image
-from tests.edge_sr.commands import Commands, edit_sidecars, write_image
-from tests.edge_sr.fake_device import PRECISIONS, WithoutGraphs, install, write_fake_bundle
-from tests.fakes import write_tiny_bundle
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Golden values of the real graphs."""
-    return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny", precisions=PRECISIONS).folder
+from edge_sr.selftest import run_selftest
+from edge_sr.spec import Component, Precision
+from tests.edge_sr import trees
+from tests.edge_sr.commands import Commands, edit_sidecars
+from tests.edge_sr.fake_device import WithoutGraphs, install, write_fake_bundle
 
 
 @pytest.fixture(scope="module")
 def fake_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Golden values of what the fake device computes."""
     return write_fake_bundle(tmp_path_factory.mktemp("bundles") / "fake").folder
-
-
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_image(tmp_path_factory.mktemp("images") / "a.png")
-
-
-@pytest.fixture
-def engines(tmp_path: Path) -> Path:
-    return tmp_path / "engines"
-
-
-@pytest.fixture
-def edge_sr(capfd: pytest.CaptureFixture[str], engines: Path) -> Commands:
-    return Commands(engines, capfd)
 
 
 @pytest.fixture
@@ -174,6 +158,30 @@ def test_selftest_builds_what_is_missing_and_passes(
     assert len(list(engines.glob("*.plan"))) == 3
 
 
+def test_selftest_tells_the_energy_of_an_image_in_words_in_json_and_in_the_report(
+    edge_sr: Commands,
+    fake_bundle: Path,
+    built: Path,
+    engines: Path,
+    device: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only where the machine's files lie is another: the rails are those of an Orin Nano."""
+    shutil.copytree(built, engines)
+    orin = trees.make(trees.ORIN_NANO_JP62, tmp_path / "orin")
+    command_module = sys.modules["edge_sr.cli.selftest"]  # the package has the command under that name
+    monkeypatch.setattr(command_module, "run_selftest", partial(run_selftest, root=orin, energy_s=0.0))
+    command = ["--backend", "tensorrt", "--precision", "fp32", "--bundle", fake_bundle]
+    report = tmp_path / "report.json"
+    _, words, _ = edge_sr("selftest", *command, "--report", report)
+    _, text, _ = edge_sr("selftest", *command, "--json")
+    assert "J above idle; 7.77 W, idle 7.77 W, at VDD_IN" in words
+    for facts in (json.loads(text), json.loads(report.read_text(encoding="utf-8"))):
+        assert facts["energy"]["rail"] == "VDD_IN"
+        assert set(facts["energy"]) == {"rail", "images", "gross_j", "above_idle_j", "mean_w", "idle_w"}
+
+
 def test_a_fallback_is_announced_on_stderr_and_in_json(
     edge_sr: Commands,
     fake_bundle: Path,
@@ -192,13 +200,18 @@ def test_a_fallback_is_announced_on_stderr_and_in_json(
     assert err.count(f"note: {note}") == 1
 
 
-def test_tensorrt_rtx_builds_portable_engines_and_says_what_they_are_not(
-    edge_sr: Commands, bundle: Path
-) -> None:
+@pytest.fixture
+def rtx() -> None:
+    """TensorRT-RTX, and no GPU."""
     if importlib.util.find_spec("tensorrt_rtx") is None:
         pytest.skip("tensorrt_rtx is not installed; pip install tensorrt-rtx-cu13")
     if any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/nvmap")):
         pytest.skip("there is a GPU here")
+
+
+def test_tensorrt_rtx_builds_portable_engines_and_says_what_they_are_not(
+    edge_sr: Commands, bundle: Path, rtx: None
+) -> None:
     code, out, err = edge_sr("build-engine", "--precision", "int8", "--bundle", bundle, "--component", "step")
     assert code == 0
     assert "rtx-portable-step-int8-fp16-" in out
@@ -206,4 +219,26 @@ def test_tensorrt_rtx_builds_portable_engines_and_says_what_they_are_not(
     assert "not for a Jetson" in err
     code, _, err = edge_sr("build-engine", "--autotune", "--bundle", bundle)
     assert code == 1  # nothing can be timed here, and nothing is built
-    assert "driver" in err
+    assert "cuda-bindings" in err or "driver" in err
+
+
+def test_every_int8_engine_of_the_shipped_bundle_is_built_without_a_gpu(
+    edge_sr: Commands, engines: Path, rtx: None
+) -> None:
+    command = ["--precision", "int8", "--json"]
+    first, again, other = (
+        json.loads(edge_sr("build-engine", *command, *more)[1])["engines"]
+        for more in ([], [], ["--max-batch", "2", "--component", "decoder"])
+    )
+    assert [(e["component"], e["precision"]) for e in first] == [
+        (component, "int8-fp16") for component in ("encoder", "step", "decoder")
+    ]
+    assert [e["was_reused"] for e in (*first, *again, *other)] == [False] * 3 + [True] * 3 + [False]
+    shipped = Bundle.open(default_bundle())
+    for engine in first:
+        sidecar = json.loads(Path(engine["path"]).with_suffix(".json").read_text(encoding="utf-8"))
+        graph = shipped.graph(Component(engine["component"]), Precision.INT8_FP16)
+        assert sidecar["key"]["graph_sha256"] == graph.sha256
+        assert sidecar["kind"] == "rtx-portable" and sidecar["bytes"] == Path(engine["path"]).stat().st_size
+        # The plan leaves the encoder out of INT8.
+        assert ("QUANTIZE" in sidecar["layers"]) == (engine["component"] != "encoder")

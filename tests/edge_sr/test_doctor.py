@@ -94,7 +94,7 @@ def test_the_original_nano_is_told_what_it_lacks_and_what_still_works(tmp_path: 
     gpu = the(report, "gpu")
     for fact in ("no INT8 hardware", "TensorRT 8.2", "Python 3.6", "sm_53", "JetPack 4.6"):
         assert fact in gpu.message
-    for road in ("--backend onnxruntime", "CNN fallback", "--trtexec"):
+    for road in ("--backend onnxruntime", "--steps 4", "--trtexec"):
         assert road in gpu.hint
     assert gpu.blocks == ("tensorrt",)
     assert not any(found(report, moot) for moot in ("tensorrt", "cuda", "access"))
@@ -267,6 +267,11 @@ def test_without_onnxruntime_the_cpu_road_is_closed(tree: str, fix: str, tmp_pat
 def test_an_opencv_from_pip_shadows_jetpacks(install: Install, tmp_path: Path) -> None:
     install(FULL | {"opencv-python": "4.12.0"})
     assert "shadows JetPack's" in the(diagnose(ORIN_NANO_JP62, tmp_path), "opencv").message
+
+
+def test_in_a_container_there_is_no_jetpack_opencv_to_shadow(install: Install, tmp_path: Path) -> None:
+    install(FULL | {"opencv-python": "4.11.0"})
+    assert not found(diagnose(CONTAINER, tmp_path), "opencv")
 
 
 def test_pycuda_serves_without_graphs(install: Install, tmp_path: Path) -> None:

@@ -9,10 +9,14 @@ import pytest
 
 from edge_sr.backends import open_backend
 from edge_sr.bundle import Bundle
-from edge_sr.errors import BundleError, EngineError
+from edge_sr.cuda import DeviceFacts
+from edge_sr.cuda.fake import ORIN_NANO, RTX_CARD, FakeCuda
+from edge_sr.errors import BackendError, BundleError, EngineError
 from edge_sr.pipeline import Upscaler
 from edge_sr.selftest import Check, check_engine, check_graph, measure_golden, run_selftest
 from edge_sr.spec import Component, Precision
+from tests.edge_sr import trees
+from tests.edge_sr.test_trt import Desk
 from tests.fakes import write_tiny_bundle
 
 
@@ -31,6 +35,26 @@ def test_the_right_runtime_passes_and_reports_every_stage(bundle: Bundle) -> Non
     assert outcome.passed
     assert {check.name.partition(":")[0] for check in outcome.checks} == {"encoder", "decoder", "whole loop"}
     assert set(outcome.latency_ms) == {"encode", "loop", "decode", "host"}
+
+
+def test_where_there_is_a_rail_an_image_has_its_energy(bundle: Bundle, tmp_path: Path) -> None:
+    root = trees.make(trees.ORIN_NANO_JP62, tmp_path / "orin")
+    with open_upscaler(bundle) as upscaler:
+        assert run_selftest(upscaler, root=tmp_path / "nothing").energy is None
+        energy = run_selftest(upscaler, root=root, energy_s=0.0).energy
+    assert energy is not None and energy.rail == "VDD_IN"
+    assert energy.mean_w == pytest.approx(7.7748) and energy.gross_j > 0
+    assert energy.above_idle_j == pytest.approx(0.0, abs=1e-9)  # the tree draws the same all the time
+
+
+def test_the_whole_loop_is_recorded_as_it_is_for_images(bundle: Bundle, tmp_path: Path) -> None:
+    desk = Desk(tmp_path, bundle)
+    desk.build()
+    with Upscaler(bundle, desk.backend(), precision=Precision.FP32) as upscaler:
+        run_selftest(upscaler, root=tmp_path / "nothing")
+    kinds = [o.kind for o in desk.cuda.asked]
+    assert kinds.count("capture") == 1
+    assert kinds.count("launch") > 1
 
 
 def test_a_runtime_that_computes_something_else_fails(bundle: Bundle) -> None:
@@ -80,6 +104,19 @@ def test_an_engine_is_described_in_words_or_refused(bundle: Bundle) -> None:
             EngineError, match=r"fp32 step .* computes something else: step: latent is off by"
         ):
             check_engine(wrong, graph, bundle)
+
+
+@pytest.mark.parametrize("facts", [ORIN_NANO, RTX_CARD], ids=["mapped", "staged"])
+@pytest.mark.parametrize("component", list(Component))
+def test_a_graph_that_is_refused_leaves_no_memory_behind(
+    bundle: Bundle, tmp_path: Path, component: Component, facts: DeviceFacts
+) -> None:
+    desk = Desk(tmp_path, bundle, cuda=FakeCuda(facts))
+    desk.build()
+    free, desk.calls.refused_run = desk.cuda.memory_info().free_bytes, 1
+    with pytest.raises(BackendError, match="refused the run"):
+        check_graph(desk.backend(), bundle.graph(component, Precision.FP32), bundle)
+    assert (desk.cuda.memory_info().free_bytes, desk.cuda.in_flight) == (free, 0)
 
 
 def test_what_is_no_number_is_refused_as_that(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

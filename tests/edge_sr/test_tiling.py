@@ -105,6 +105,14 @@ def test_tiles_put_back_together_are_the_image(grid: TileGrid, scale: int, seed:
     np.testing.assert_allclose(blend(tiles, grid, scale=scale), enlarge(image, scale), rtol=0, atol=1e-6)
 
 
+@bounded
+@given(grids())
+def test_borders_are_where_the_set_of_tiles_that_see_a_pixel_changes(grid: TileGrid) -> None:
+    rows, _ = grid.borders
+    seen = [{o for o in grid.rows if o <= y < o + grid.tile} for y in range(grid.height)]
+    assert rows == tuple(y for y in range(1, grid.height) if seen[y] != seen[y - 1])
+
+
 def test_a_single_tile_comes_back_bit_for_bit() -> None:
     image = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
     grid = plan_tiles(64, 64, tile=64, overlap=16, align=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,7 +15,7 @@ from edge_sr.backends import Array, CanCapture, Captured, Engine, Stream, open_b
 from edge_sr.backends.engine_store import BuildFlags, EngineKey, EngineStore, make_sidecar
 from edge_sr.backends.fake import FakeBackend
 from edge_sr.backends.trt import TensorRTBackend, obstacle
-from edge_sr.backends.trt_library import BuildRequest, Library
+from edge_sr.backends.trt_library import BuildRequest, Library, open_library
 from edge_sr.bundle import Bundle
 from edge_sr.cuda import DeviceFacts
 from edge_sr.cuda.fake import ORIN_NANO, RTX_CARD, FakeCuda
@@ -335,6 +336,26 @@ def test_networks_are_strongly_typed_in_every_version(
     module, calls = make_tensorrt(FakeCuda(), version=version)
     Library(module).build(BuildRequest(graph.path, BuildFlags(), 1 << 20))
     assert (calls.network_flags, calls.cleared) == ([flags], ["TF32"])
+
+
+@pytest.mark.parametrize(
+    ("complaint", "hint"),
+    [
+        ("libnvdla_compiler.so: cannot open shared object file", "--runtime nvidia"),
+        ("No module named 'tensorrt'", "--system-site-packages"),
+    ],
+    ids=["in a container without the driver", "not installed"],
+)
+def test_a_tensorrt_that_cannot_be_imported_is_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, complaint: str, hint: str
+) -> None:
+    (tmp_path / "tensorrt.py").write_text(f"raise ImportError({complaint!r})", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    with pytest.raises(BackendError, match="tensorrt cannot be imported") as caught:
+        open_library()
+    assert hint in caught.value.hint
 
 
 def test_a_tensorrt_that_is_too_old_is_refused() -> None:

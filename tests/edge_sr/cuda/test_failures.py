@@ -19,7 +19,7 @@ CODES = {
     34: "--runtime nvidia",
     304: "groups video and render",
     801: "groups video and render",
-    999: "--group-add render",
+    999: "--group-add with the host",
     803: "reboot",
 }
 

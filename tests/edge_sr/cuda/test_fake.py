@@ -131,15 +131,37 @@ def test_an_event_of_a_capture_means_nothing_outside_of_it(cuda: FakeCuda, strea
         second.wait(event)
 
 
+def test_memory_that_is_freed_under_the_device_shows(cuda: FakeCuda, streams: Streams) -> None:
+    memory = cuda.device_memory(4)
+    cuda.fill(memory.pointer, 0, 4, stream=streams[0])
+    cuda.kernel(streams[0].handle, "after", lambda: None)
+    assert cuda.in_flight == 2
+    memory.close()
+    with pytest.raises(BackendError, match="not allocated"):
+        streams[0].synchronize()
+    assert (cuda.in_flight, [o.kind for o in cuda.ran]) == (0, ["fill"])  # the failure took the rest along
+
+
+def test_pinned_memory_that_is_freed_under_the_device_shows(cuda: FakeCuda, streams: Streams) -> None:
+    with cuda.device_memory(4) as memory:
+        staging = cuda.pinned_memory(4)
+        staging.array[:] = 1
+        cuda.copy_in(memory.pointer, staging.array, streams[0])
+        staging.close()
+        streams[0].synchronize()
+        assert 1 not in cuda.at(memory.pointer, 4)
+
+
 def test_it_remembers_what_was_asked_and_what_ran(cuda: FakeCuda, streams: Streams) -> None:
     with cuda.device_memory(4) as memory:
         cuda.copy_in(memory.pointer, np.zeros(4, np.uint8), streams[1])
         cuda.kernel(streams[0].handle, "k", lambda: None)
         streams[0].synchronize()
-    assert [(o.kind, o.stream) for o in cuda.asked] == [
-        ("allocate", 0),
-        ("copy_in", 2),
-        ("kernel", 1),
-        ("synchronize", 1),
-    ]
-    assert [o.kind for o in cuda.ran] == ["kernel"]
+        assert [(o.kind, o.stream) for o in cuda.asked] == [
+            ("allocate", 0),
+            ("copy_in", 2),
+            ("kernel", 1),
+            ("synchronize", 1),
+        ]
+        assert [o.kind for o in cuda.ran] == ["kernel"]
+        streams[1].synchronize()

@@ -58,6 +58,30 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest
     assert names(tmp_path) == []
 
 
+def test_files_that_belong_together_are_all_old_or_all_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {tmp_path / name: b"new" for name in ("a.std.png", "a.png")}
+    for target in files:
+        target.write_bytes(b"old")
+    real_fsync, calls = os.fsync, [0]
+
+    def fail_at_the_second(descriptor: int) -> None:
+        calls[0] += 1
+        if calls[0] == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real_fsync(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fail_at_the_second)
+        with pytest.raises(OutputError, match=r"a\.png: cannot be written"):
+            image.write_together(files)
+    assert {target.read_bytes() for target in files} == {b"old"}
+    image.write_together(files)
+    assert {target.read_bytes() for target in files} == {b"new"}
+    assert names(tmp_path) == ["a.png", "a.std.png"]
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk_is_an_output_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real_open = os.open

@@ -1,0 +1,14 @@
+"""The engine: encode, the reverse-diffusion loop, decode, over buffers that are made once.
+
+    LR tile ─► encoder ─► condition, ... ─► step x N (two latents ping-pong) ─► decoder ─► HR tile
+
+Graphs are joined by the names of their tensors: what a graph reads is either one of the loop's own tensors or
+an output of a graph before it. A loop (`TileEngine`) is prepared once for a schedule and a batch size: every
+step has its own binding, so that running it is one call a step, and nothing is allocated, copied or waited
+for inside. `Upscaler` cuts images of any size into batches for it.
+"""
+
+from edge_sr.pipeline.loop import StageSeconds, TileEngine, make_schedule
+from edge_sr.pipeline.upscaler import Output, Upscaler
+
+__all__ = ["Output", "StageSeconds", "TileEngine", "Upscaler", "make_schedule"]

@@ -1,0 +1,282 @@
+"""The prepared loop: a batch of tiles through the three graphs, over buffers that are made once."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_sr.backends import Backend, Binding, Buffer, CanCapture, Captured, Engine, Resource, Stream
+from edge_sr.bundle import Bundle
+from edge_sr.errors import BackendError
+from edge_sr.manifest import Preset
+from edge_sr.schedule import NoiseSchedule, Schedule, build_schedule, coefficients
+from edge_sr.spec import (
+    IMAGE,
+    LATENT,
+    LOOP_INPUTS,
+    LOOP_OUTPUTS,
+    OUTPUT,
+    Component,
+    TensorSpec,
+)
+
+__all__ = ["StageSeconds", "TileEngine", "make_schedule"]
+
+Float = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class StageSeconds:
+    """Seconds spent in each stage; `host` is all that is not inside an engine: noise, tiles, copies."""
+
+    encode: float = 0.0
+    loop: float = 0.0
+    decode: float = 0.0
+    host: float = 0.0
+
+    def __add__(self, other: StageSeconds) -> StageSeconds:
+        """Stage by stage."""
+        return StageSeconds(
+            self.encode + other.encode,
+            self.loop + other.loop,
+            self.decode + other.decode,
+            self.host + other.host,
+        )
+
+
+def make_schedule(bundle: Bundle, preset: Preset) -> Schedule:
+    """The steps of a preset on the bundle's noise schedule.
+
+    Raises:
+        ScheduleError: The combination is not offered.
+    """
+    diffusion = bundle.manifest.diffusion
+    noise = NoiseSchedule(
+        diffusion.noise_schedule,
+        timesteps=diffusion.timesteps,
+        beta_start=diffusion.beta_start,
+        beta_end=diffusion.beta_end,
+        zero_terminal_snr=diffusion.zero_terminal_snr,
+    )
+    return build_schedule(
+        noise,
+        sampler=preset.sampler,
+        prediction=diffusion.prediction,
+        steps=preset.steps,
+        spacing=preset.spacing,
+        eta=preset.eta,
+        clip=diffusion.clip,
+        start=preset.start,
+    )
+
+
+class TileEngine(Resource):
+    """A batch of tiles through the three graphs, for one schedule and one batch size."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        engines: dict[Component, Engine],
+        *,
+        schedule: Schedule,
+        batch: int,
+        embedding: Float,
+    ) -> None:
+        """Allocates every buffer and binds every step.
+
+        Args:
+            backend: Where the engines run.
+            engines: One a component.
+            schedule: The steps.
+            batch: Tiles at once.
+            embedding: (T, D) float32, the time embedding of every training timestep.
+
+        Raises:
+            BackendError: A tensor that passes between two graphs has another shape in each.
+        """
+        self.backend, self.batch, self.schedule = backend, batch, schedule
+        self._replay: Captured | None = None
+        self.buffers: dict[str, Buffer] = {}
+        self._held, self._is_open = ExitStack(), True
+        self.stream = self._held.enter_context(backend.stream())
+        try:
+            self._marks = [self._held.enter_context(self.stream.mark()) for _ in range(4)]
+            self._prepare(engines, embedding)
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+
+    def _prepare(self, engines: dict[Component, Engine], embedding: Float) -> None:
+        schedule = self.schedule
+        self._allocate(engines)
+        self._fill_constants(embedding)
+        self._no_history = np.zeros(self.latent_shape, self.buffers["clean0"].dtype)
+        self._encode = engines[Component.ENCODER].bind(self._named(engines[Component.ENCODER]))
+        self._steps = [self._bind_step(engines[Component.STEP], i) for i in range(len(schedule.steps))]
+        last = {LATENT: self.buffers[f"x{len(schedule.steps) % 2}"]}
+        self._decode = engines[Component.DECODER].bind(self._named(engines[Component.DECODER], last))
+
+    @property
+    def noisy_steps(self) -> tuple[int, ...]:
+        """The indices of the steps that add noise."""
+        return tuple(i for i, step in enumerate(self.schedule.steps) if step.c != 0)
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """(N, L, h, w)."""
+        return self.buffers["x0"].shape
+
+    def capture(self) -> str:
+        """Has the backend record encode, loop and decode as one piece of work, checked against a plain run.
+
+        Returns:
+            What the user should know: empty where it was recorded, or where there is nothing to record.
+
+        Raises:
+            BackendError: A run fails.
+        """
+        if self._replay is None and isinstance(self.backend, CanCapture):
+            outputs = [self.buffers[OUTPUT]]
+            self._replay = self._held.enter_context(
+                self.backend.capture(
+                    self._enqueue, prepare=self._upload_noise, outputs=outputs, stream=self.stream
+                )
+            )
+        return "" if self._replay is None else self._replay.note
+
+    def run(self, image: Float, first_noise: Float, step_noise: Float, out: Float) -> StageSeconds:
+        """Runs a batch; see `submit`."""
+        started = time.perf_counter()
+        self.submit(image, first_noise, step_noise, out)
+        seconds = self.collect()
+        total = time.perf_counter() - started
+        return replace(seconds, host=total - seconds.encode - seconds.loop - seconds.decode)
+
+    def submit(self, image: Float, first_noise: Float, step_noise: Float, out: Float) -> None:
+        """Enqueues a batch, from upload to download, and does not wait for it.
+
+        Args:
+            image: (N, C, t, t) float32 in [-1, 1].
+            first_noise: (N, L, h, w) float32, already scaled: what the loop starts from.
+            step_noise: (S, N, L, h, w) float32, for the S steps that add noise.
+            out: (N, C, T, T) float32, written by the time that `collect` returns.
+        """
+        self.buffers[IMAGE].upload(image, self.stream)
+        self.buffers["x0"].upload(first_noise, self.stream)
+        # Multiplied by zero, but zero times what a run before overflowed to is not zero.
+        self.buffers["clean0"].upload(self._no_history, self.stream)
+        for slot in range(len(self.noisy_steps)):
+            self.buffers["noise"].at(slot).upload(step_noise[slot], self.stream)
+        if self._replay is None:
+            self._enqueue(self.stream)
+        else:
+            self._replay.launch(self.stream)
+        self.buffers[OUTPUT].download(out, self.stream)
+
+    def collect(self) -> StageSeconds:
+        """Waits for the batch that was submitted last, and says how long its stages took on the device."""
+        self.stream.synchronize()
+        encode, loop, decode = (b.seconds_since(a) for a, b in itertools.pairwise(self._marks))
+        return StageSeconds(encode, loop, decode)
+
+    def settle(self) -> None:
+        """Waits for what is under way after a failure, which was raised where it happened."""
+        with suppress(BackendError):
+            self.stream.synchronize()
+
+    def run_loop(self) -> None:
+        """The step loop alone, on whatever the buffers hold: for measuring its own cost."""
+        for binding in self._steps:
+            binding.enqueue(self.stream)
+
+    def run_step(self, index: int) -> None:
+        """One step alone, as `run_loop` does it."""
+        self._steps[index].enqueue(self.stream)
+
+    def _enqueue(self, stream: Stream) -> None:
+        """Encode, loop and decode, with a mark before, between and after them."""
+        start, encoded, looped, decoded = self._marks
+        start.set()
+        self._encode.enqueue(stream)
+        encoded.set()
+        for binding in self._steps:
+            binding.enqueue(stream)
+        looped.set()
+        self._decode.enqueue(stream)
+        decoded.set()
+
+    def _upload_noise(self, seed: int) -> None:
+        """Seeded noise in everything that a run reads: the inputs of a test case."""
+        rng = np.random.default_rng(seed)
+        for name in (IMAGE, "x0", "clean0"):
+            self._upload_random(self.buffers[name], rng)
+        for slot in range(len(self.noisy_steps)):
+            self._upload_random(self.buffers["noise"].at(slot), rng)
+
+    def _upload_random(self, buffer: Buffer, rng: np.random.Generator) -> None:
+        buffer.upload(rng.standard_normal(buffer.shape).astype(buffer.dtype), self.stream)
+
+    def _allocate(self, engines: dict[Component, Engine]) -> None:
+        """A buffer for every tensor, the loop's ping-pong pairs and the per-step tables."""
+        steps = len(self.schedule.steps)
+        specs = {s.name: s for e in engines.values() for s in (*e.inputs, *e.outputs)}
+        plain = set(specs) - LOOP_INPUTS - LOOP_OUTPUTS - {LATENT}
+        buffers = self.buffers
+        for name in sorted(plain):
+            buffers[name] = self._buffer(specs[name], shared=name in (IMAGE, OUTPUT))
+        for name, pair in (("x", ("x0", "x1")), ("x0_previous", ("clean0", "clean1"))):
+            for key in pair:
+                buffers[key] = self._buffer(specs[name])
+        for name in ("coefficients", "time_embedding"):
+            buffers[name] = self._buffer(specs[name], leading=(steps,))
+        buffers["noise"] = self._buffer(specs["noise"], leading=(max(1, len(self.noisy_steps)),), shared=True)
+
+    def _buffer(self, spec: TensorSpec, *, leading: tuple[int, ...] = (), shared: bool = False) -> Buffer:
+        shape = leading + spec.concrete(self.batch)
+        return self._held.enter_context(self.backend.allocate(shape, spec.dtype, shared=shared))
+
+    def _fill_constants(self, embedding: Float) -> None:
+        """The scalars and the time embedding of every step, the same for each sample of the batch."""
+        rows = embedding[[s.timestep for s in self.schedule.steps]]
+        for name, table in (("coefficients", coefficients(self.schedule)), ("time_embedding", rows)):
+            repeated = np.repeat(np.asarray(table, np.float32)[:, None], self.batch, axis=1)
+            self.buffers[name].upload(repeated, self.stream)
+
+    def _bind_step(self, engine: Engine, index: int) -> Binding:
+        now, after = index % 2, (index + 1) % 2
+        noise = self.noisy_steps.index(index) if index in self.noisy_steps else 0
+        return engine.bind(
+            self._named(
+                engine,
+                {
+                    "x": self.buffers[f"x{now}"],
+                    "x_next": self.buffers[f"x{after}"],
+                    "x0_previous": self.buffers[f"clean{now}"],
+                    "x0": self.buffers[f"clean{after}"],
+                    "noise": self.buffers["noise"].at(noise),
+                    "coefficients": self.buffers["coefficients"].at(index),
+                    "time_embedding": self.buffers["time_embedding"].at(index),
+                },
+            )
+        )
+
+    def _named(self, engine: Engine, own: dict[str, Buffer] | None = None) -> dict[str, Buffer]:
+        """The buffers of an engine's tensors by name."""
+        available = self.buffers | (own or {})
+        return {s.name: available[s.name] for s in (*engine.inputs, *engine.outputs)}
+
+    def close(self) -> None:
+        """Waits for what is under way, which uses what is then freed: the record, buffers, marks, stream.
+
+        Raises:
+            BackendError: What was under way failed, or something could not be freed; all the rest was.
+        """
+        if self._is_open:
+            self._is_open = False
+            with self._held:
+                self.stream.synchronize()
