@@ -5,7 +5,8 @@ Where a pair goes depends on who reads the graph:
     TensorRT       on what quantised layers read, and on the residual of an Add, so that convolution and sum
                    become one kernel. Nothing between a convolution and its activation.
     ONNX Runtime   on what they write too, behind a Relu where there is one: its INT8 convolution writes INT8,
-                   and without that pair it would run in FP32.
+                   and without that pair it would run in FP32. Not where a layer with weights reads it that
+                   the plan leaves out: that layer would read INT8 all the same.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def insert(model: Any, layers: list[Layer], plan: ComponentPlan, *, writes_int8:
     copy.CopyFrom(model)
     chosen = _chosen(layers, plan)
     index = Index(copy)
-    points = _points(chosen, index, writes_int8=writes_int8)
+    in_float = {name for layer in layers if layer.weight and layer not in chosen for name in layer.inputs}
+    points = _points(chosen, index, writes_int8=writes_int8, in_float=in_float)
     rectified = {name for name in points.read.keys() | points.written if _is_rectified(name, index)}
     for layer in chosen:
         if layer.weight:
@@ -105,14 +107,15 @@ def _scale(plan: ComponentPlan, tensor: str) -> float:
     return plan.scales[tensor]
 
 
-def _points(layers: list[Layer], index: Index, *, writes_int8: bool) -> _Points:
+def _points(layers: list[Layer], index: Index, *, writes_int8: bool, in_float: set[str]) -> _Points:
+    """Where pairs go; `in_float`: what layers with weights read that are left out."""
     points = _Points()
     for layer in layers:
         node = index.producers[layer.node]
         for tensor in _read(layer, layers, writes_int8=writes_int8):
             places = [(node, place) for place, name in enumerate(node.input) if name == tensor]
             points.read.setdefault(tensor, []).extend(places)
-        if writes_int8:
+        if writes_int8 and layer.output not in in_float:
             points.written.add(layer.output)
     return points
 

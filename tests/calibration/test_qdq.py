@@ -101,6 +101,13 @@ def test_an_excluded_layer_stays_as_it_was(model: Any) -> None:
     assert sorted(quantised_tensors(emitted)) == ["b", "h", "image", "relu"]
 
 
+def test_an_excluded_convolution_reads_what_it_read_before(model: Any) -> None:
+    plan = plan_for(model, run(model, FEEDS, all_tensors=True), excluded=("conv2",))
+    index = Index(emit(model, plan, Precision.INT8))  # conv1 is quantised, and writes relu
+    (conv2,) = [node for node in index.producers.values() if "conv2.weight" in node.input]
+    assert conv2.input[0] == "relu"
+
+
 def test_the_graph_that_is_given_is_not_changed(model: Any, plan: ComponentPlan) -> None:
     before = model.SerializeToString()
     insert(model, find_layers(model), plan, writes_int8=True)
