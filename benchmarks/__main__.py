@@ -76,6 +76,96 @@ def loop(bundle: Path | None, precision: str, out: Path | None, **options: Any) 
     _tell(markdown, save(out, record=result, markdown=markdown))
 
 
+@cli.command()
+@click.option("--bundle", type=FOLDER, help="Bundle folder. [default: the shipped cxr-x4]")
+@click.option("--control", type=FOLDER, required=True, help="The same model, quantised naively.")
+@click.option("--data", "pairs", type=FOLDER, required=True, help="Folder with hr_256/ and lr_64/.")
+@click.option("--lpips", type=FOLDER, help="Folder with squeezenet1_1.pth (and lpips' squeeze.pth).")
+@click.option("--seeds", type=click.IntRange(1), default=3, help="Seeds 0, 1, ...")
+@click.option("--limit", type=click.IntRange(0), default=0, help="Images at most; 0 for all.")
+@click.option(
+    "--rounds", type=click.IntRange(3), default=60, help="Images that every row is timed on, in turns."
+)
+@click.option(
+    "--batch", type=click.IntRange(1, 64), default=4, help="Images at once, where nothing is timed."
+)
+@click.option("--threads", type=click.IntRange(0, 256), default=0, help="CPU threads; 0 for all cores.")
+@click.option("--degradation", default="not stated", help="How the LR images were made, in words.")
+@click.option("--out", type=FILE, help="FOLDER/NAME of the results. [default: in benchmarks/results]")
+def ladder(out: Path | None, **options: Any) -> None:
+    """FP32, FP16 (emulated), INT8 and a naive INT8 control side by side: what each costs and gains.
+
+    The control is made of a recording, as the bundle was: python -m calibration quantize --method minmax
+    --no-exclusions --out FOLDER. A run that is stopped goes on after the last seed that it finished.
+    """
+    from benchmarks.ladder.run import Request, run_ladder
+    from benchmarks.records import check_writable, save
+
+    options["bundle"] = options["bundle"] or default_bundle()
+    request = Request(**options)
+    out = out or RESULTS / f"ladder-{request.bundle.name}-{request.pairs.name}"
+    check_writable(out)
+    _set_threads(request.threads)
+    outcome = run_ladder(request, out, arguments=sys.argv[1:], track=progress)
+    written = save(out, record=outcome.record, markdown=outcome.markdown, png=outcome.png)
+    outcome.parts.clear(range(request.seeds))
+    _tell(outcome.markdown, written)
+
+
+@cli.command()
+@click.option("--bundle", type=FOLDER, help="Bundle folder. [default: the shipped cxr-x4]")
+@click.option("--pairs", type=FOLDER, required=True, help="Folder with hr_256/ and lr_64/.")
+@click.option("--lpips", type=FOLDER, help="Folder with squeezenet1_1.pth (and lpips' squeeze.pth).")
+@click.option("--vae", type=FOLDER, help="The run that trained the autoencoder, for hallucination and loss.")
+@click.option("--precision", type=PRECISIONS, default=str(Precision.FP32))
+@click.option("--samples", type=click.IntRange(4, 64), default=8, help="Samples that a spread is taken over.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of all samples.")
+@click.option("--limit", type=click.IntRange(0), default=16, help="Images at most; 0 for all.")
+@click.option("--batch", type=click.IntRange(1, 64), default=4, help="Images at once.")
+@click.option("--threads", type=click.IntRange(0, 256), default=0, help="CPU threads; 0 for all cores.")
+@click.option("--degradation", default="not stated", help="How the LR images were made, in words.")
+@click.option("--out", type=FILE, help="FOLDER/NAME of the results. [default: in benchmarks/results]")
+def evidence(out: Path | None, **options: Any) -> None:
+    """Hold what a result says of itself against the truth: residual, spread, invention, back-projection."""
+    from benchmarks.evidence.run import Request, run_evidence
+    from benchmarks.records import check_writable, save
+
+    options["bundle"] = options["bundle"] or default_bundle()
+    options["precision"] = Precision(options["precision"])
+    request = Request(**options)
+    out = out or RESULTS / f"evidence-{request.bundle.name}-{request.precision}-{request.pairs.name}"
+    check_writable(out)
+    _set_threads(request.threads)
+    outcome = run_evidence(request, arguments=sys.argv[1:], track=progress)
+    written = save(out, record=outcome.record, markdown=outcome.markdown, png=outcome.png)
+    _tell(outcome.markdown, written)
+
+
+@cli.command()
+@click.option("--bundle", type=FOLDER, help="Bundle folder. [default: the shipped cxr-x4]")
+@click.option("--images", type=FOLDER, required=True, help="Folder of 8-bit PNG images larger than a tile.")
+@click.option("--precision", type=PRECISIONS, default=str(Precision.FP32))
+@click.option("--side", type=click.IntRange(1), default=160, help="LR pixels of the square that is cut out.")
+@click.option("--limit", type=click.IntRange(1), default=4, help="Images at most.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of the noise.")
+@click.option("--threads", type=click.IntRange(0, 256), default=0, help="CPU threads; 0 for all cores.")
+@click.option("--out", type=FILE, help="FOLDER/NAME of the results. [default: in benchmarks/results]")
+def seams(out: Path | None, **options: Any) -> None:
+    """Measure whether tiles show, blended at the end and blended after every step."""
+    from benchmarks.records import check_writable, save
+    from benchmarks.seams.report import seams_report
+    from benchmarks.seams.run import Request, run_seams
+
+    options["bundle"] = options["bundle"] or default_bundle()
+    options["precision"] = Precision(options["precision"])
+    request = Request(**options)
+    out = out or RESULTS / f"seams-{request.bundle.name}-{request.precision}"
+    check_writable(out)
+    result = run_seams(request, arguments=sys.argv[1:], track=progress)
+    markdown = seams_report(result)
+    _tell(markdown, save(out, record=result, markdown=markdown))
+
+
 def progress(items: Sequence[Any], what: str) -> Iterable[Any]:
     """Goes through the items with a progress bar on a terminal, and with nothing elsewhere."""
     return tqdm(items, desc=what, disable=None, leave=False)

@@ -20,10 +20,19 @@ from benchmarks.records import (
     Statistics,
 )
 from benchmarks.rows import BICUBIC, CEILING, HR, MEAN, MODEL, ZERO, Row, Track
-from benchmarks.scores import LPIPS_NAME, METRICS, Judge, Values
+from benchmarks.scores import LPIPS_NAME, LPIPS_VERSION, METRICS, Judge, Values
 from benchmarks.summary import RESAMPLES, bootstrap, diversity, seed_noise, spread
 
-__all__ = ["assemble", "estimate", "score", "seed_diversity"]
+__all__ = [
+    "BOOTSTRAP_SEED",
+    "assemble",
+    "estimate",
+    "raw",
+    "rounded",
+    "score",
+    "seed_diversity",
+    "summarise",
+]
 
 Gray = npt.NDArray[np.uint8]
 Table = npt.NDArray[np.float64]  # (S, N): a metric of a row, a line a seed, a column an image
@@ -48,7 +57,9 @@ def score(judge: Judge, images: Mapping[str, Gray], pairs: Pairs, *, track: Trac
     for index in track(range(len(hr)), "metrics"):
         scores[HR][0].append(judge.inspect(hr[index], lr[index]))
         versions = [images[key][seed, index] for key, seed in slots]
-        for (key, seed), values in zip(slots, judge.compare(versions, hr[index], lr[index]), strict=True):
+        decoded = images[CEILING][0, index] if CEILING in images else None
+        compared = judge.compare(versions, hr[index], lr[index], reconstruction=decoded)
+        for (key, seed), values in zip(slots, compared, strict=True):
             scores[key][seed].append(values)
     return scores
 
@@ -73,7 +84,7 @@ def assemble(
         data=data,
         seeds=tuple(range(len(scores[MODEL]))),
         bootstrap={"resamples": RESAMPLES, "seed": BOOTSTRAP_SEED},
-        lpips="squeeze, version 0.1" if has_lpips else None,
+        lpips=LPIPS_VERSION if has_lpips else None,
         metrics={name: metric.label for name, metric in METRICS.items() if name in tables[MODEL]},
         rows=results,
         diversity=spreads,
@@ -95,8 +106,8 @@ def _row_result(row: Row, tables: Mapping[str, Mapping[str, Table]]) -> RowResul
         label=row.label,
         note=row.note,
         preset=row.preset,
-        values={name: tuple(tuple(map(_round, seed)) for seed in table) for name, table in own.items()},
-        statistics={name: _statistics(table) for name, table in own.items()},
+        values={name: raw(table) for name, table in own.items()},
+        statistics={name: summarise(table) for name, table in own.items()},
         versus={
             key: {name: estimate(own[name].mean(axis=0) - tables[key][name].mean(axis=0)) for name in own}
             for key in baselines
@@ -104,7 +115,17 @@ def _row_result(row: Row, tables: Mapping[str, Mapping[str, Table]]) -> RowResul
     )
 
 
-def _statistics(table: Table) -> Statistics:
+def raw(table: Table) -> tuple[tuple[float, ...], ...]:
+    """A metric's values as they stand in a result: one list a seed."""
+    return tuple(tuple(map(rounded, seed)) for seed in table)
+
+
+def summarise(table: Table) -> Statistics:
+    """What a result says of a metric of a row.
+
+    Args:
+        table: (S, N), a line a seed, a column an image.
+    """
     images = table.mean(axis=0)
     return Statistics(mean=float(images.mean()), std=spread(images), seed_std=seed_noise(table))
 
@@ -125,7 +146,7 @@ def seed_diversity(images: Mapping[str, Gray], pairs: Pairs) -> DiversityFacts |
     if len(images[MODEL]) < 2:
         return None
     found = diversity(images[MODEL], images[MEAN][0], pairs.hr_pixels)
-    values = {name: tuple(map(_round, getattr(found, name))) for name in CORRELATIONS}
+    values = {name: tuple(map(rounded, getattr(found, name))) for name in CORRELATIONS}
     return DiversityFacts(values=values, estimates={name: estimate(v) for name, v in values.items()})
 
 
@@ -146,6 +167,6 @@ def _notices(rows: set[str], model: Mapping[str, Table]) -> tuple[str, ...]:
     return tuple(notices)
 
 
-def _round(value: float) -> float:
+def rounded(value: float) -> float:
     """Six significant digits: more than any of the metrics is known to."""
     return float(f"{value:.6g}")

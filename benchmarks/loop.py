@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ from export.bundle import check_close, phantom
 
 __all__ = ["AGREEMENT", "LAYOUTS", "Request", "agree", "run_loop", "take_turns", "timing"]
 
+T = TypeVar("T")
 Float = npt.NDArray[np.float32]
 Subjects = dict[str, Callable[[], float]]  # each runs once and returns the seconds that it measured
 
@@ -186,9 +188,7 @@ def whole_subjects(upscaler: Upscaler, models: Mapping[str, TorchModel], preset:
     return {OURS: ours, **{name: peer(model) for name, model in models.items()}}
 
 
-def take_turns(
-    subjects: Mapping[str, Callable[[], float]], *, repeats: int, track: Track
-) -> dict[str, list[float]]:
+def take_turns(subjects: Mapping[str, Callable[[], T]], *, repeats: int, track: Track) -> dict[str, list[T]]:
     """Measures every subject once a round, in an order that turns, each after a run that is not counted.
 
     Args:
@@ -197,7 +197,7 @@ def take_turns(
         track: Shows progress.
     """
     names = list(subjects)
-    measured: dict[str, list[float]] = {name: [] for name in names}
+    measured: dict[str, list[T]] = {name: [] for name in names}
     for turn in track(range(repeats), ", ".join(names)):
         first = turn % len(names)
         for name in names[first:] + names[:first]:

@@ -15,7 +15,7 @@ from benchmarks.environment import environment
 from benchmarks.pairs import Pairs, read_pairs
 from benchmarks.records import BundleFacts, QualityResult
 from benchmarks.report import quality_table
-from benchmarks.rows import Extras, Row, Runner, Track, make_rows, plan_rows
+from benchmarks.rows import Autoencoder, Extras, Row, Runner, Track, make_rows, plan_rows
 from benchmarks.scores import Judge
 from benchmarks.sheet import contact_sheet
 from benchmarks.weights import latent_scale
@@ -28,7 +28,7 @@ from export.perceptual import LPIPS
 from export.to_onnx import round_weights
 from export.train_unet import load_vae
 
-__all__ = ["Outcome", "Request", "bundle_facts", "run_quality"]
+__all__ = ["Outcome", "Request", "autoencoder", "bundle_facts", "run_quality"]
 
 Float = npt.NDArray[np.float32]
 Gray = npt.NDArray[np.uint8]
@@ -110,12 +110,21 @@ def _make(
     """The rows, and the images of each."""
     runner, scale = Runner(upscaler), latent_scale(upscaler.bundle)
     extras = Extras(
-        autoencoder=_Autoencoder(request.vae, runner, scale) if request.vae else None,
+        autoencoder=autoencoder(request.vae, runner) if request.vae else None,
         zero=None if scale is None else np.asarray(-scale[0] / scale[1], np.float32),
     )
     rows = plan_rows(upscaler.bundle, request.presets, extras)
     seeds = range(request.seeds)
     return rows, make_rows(runner, rows, pairs, extras, seeds=seeds, batch=request.batch, track=track)
+
+
+def autoencoder(run: Path, runner: Runner) -> Autoencoder:
+    """The autoencoder of a training run, for the bundle that it went into.
+
+    Raises:
+        ConfigError: The run holds no weights, or the latent's scale is not known.
+    """
+    return _Autoencoder(run, runner, latent_scale(runner.upscaler.bundle))
 
 
 def bundle_facts(upscaler: Upscaler) -> BundleFacts:

@@ -3,6 +3,9 @@
 History of the formats:
     edge-sr/quality  1  first version
     edge-sr/loop     1  first version
+    edge-sr/ladder   1  first version (see `benchmarks.ladder.records`)
+    edge-sr/evidence 1  first version (see `benchmarks.evidence.records`)
+    edge-sr/seams    1  first version (see `benchmarks.seams.records`)
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ __all__ = [
     "Estimate",
     "LoopResult",
     "QualityResult",
+    "Record",
     "RowResult",
     "Statistics",
     "Timing",
@@ -39,11 +43,13 @@ __all__ = [
 NUMBERS = re.compile(r"\[\s+((?:-?[\d.eE+-]+,?\s+)+)\]")  # a list of numbers, spread over lines
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """What every part of a result is: nothing unknown, nothing that is not a number, never changed."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Environment(_Record):
+class Environment(Record):
     """Where and how a result was made.
 
     Attributes:
@@ -65,7 +71,7 @@ class Environment(_Record):
     command: str
 
 
-class BundleFacts(_Record):
+class BundleFacts(Record):
     """Which model, at which precision, on which backend."""
 
     name: str
@@ -75,7 +81,7 @@ class BundleFacts(_Record):
     backend: dict[str, str]
 
 
-class DataFacts(_Record):
+class DataFacts(Record):
     """Which images.
 
     Attributes:
@@ -93,7 +99,7 @@ class DataFacts(_Record):
     operator: str
 
 
-class Statistics(_Record):
+class Statistics(Record):
     """A metric of a row.
 
     Attributes:
@@ -107,7 +113,7 @@ class Statistics(_Record):
     seed_std: float | None
 
 
-class Estimate(_Record):
+class Estimate(Record):
     """A mean of per-image differences, with the bounds of its 95 % bootstrap interval over images."""
 
     mean: float
@@ -115,7 +121,7 @@ class Estimate(_Record):
     high: float
 
 
-class RowResult(_Record):
+class RowResult(Record):
     """One line of the scoreboard.
 
     Attributes:
@@ -135,14 +141,14 @@ class RowResult(_Record):
     versus: dict[str, dict[str, Estimate]]
 
 
-class DiversityFacts(_Record):
+class DiversityFacts(Record):
     """Correlations of the spread over seeds with the error; see `benchmarks.summary.Diversity`."""
 
     values: dict[str, tuple[float, ...]]
     estimates: dict[str, Estimate]
 
 
-class Check(_Record):
+class Check(Record):
     """A claim that this run supports or does not.
 
     Attributes:
@@ -157,7 +163,7 @@ class Check(_Record):
     holds: bool
 
 
-class QualityResult(_Record):
+class QualityResult(Record):
     """The scoreboard of one bundle on one set of pairs."""
 
     kind: Literal["edge-sr/quality"] = "edge-sr/quality"
@@ -175,7 +181,7 @@ class QualityResult(_Record):
     notices: tuple[str, ...]
 
 
-class Timing(_Record):
+class Timing(Record):
     """Repeated measurements of one subject.
 
     Attributes:
@@ -191,7 +197,7 @@ class Timing(_Record):
     high: float
 
 
-class LoopResult(_Record):
+class LoopResult(Record):
     """What the loop costs beside its engine calls, and the whole beside eager torch."""
 
     kind: Literal["edge-sr/loop"] = "edge-sr/loop"

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from benchmarks.records import Check, DiversityFacts, LoopResult, QualityResult, RowResult, Timing
+from benchmarks.records import (
+    Check,
+    DiversityFacts,
+    Environment,
+    LoopResult,
+    QualityResult,
+    RowResult,
+    Timing,
+)
 from benchmarks.rows import BICUBIC, CEILING, CONTROLS, MODEL, describe
 from benchmarks.scores import LPIPS_NAME, METRICS
 
-__all__ = ["loop_report", "quality_checks", "quality_table"]
+__all__ = [
+    "CAUTION",
+    "check_table",
+    "footer",
+    "heading",
+    "loop_report",
+    "markdown_table",
+    "quality_checks",
+    "quality_table",
+]
 
 PSNR_UNDER_BICUBIC_DB = 0.7  # a sample of the posterior is up to 3 dB below its mean
 LPIPS_OF_BICUBIC = 0.6
@@ -80,7 +97,9 @@ def quality_table(result: QualityResult) -> str:
         f"image, 8 bit. How the LR images were made: {data.degradation}. Operator of LR consistency: "
         f"{data.operator}.",
         "",
-        *_rows(["", *[_heading(name) for name in names]], [_quality_row(row, names) for row in result.rows]),
+        *markdown_table(
+            ["", *[heading(name) for name in names]], [_quality_row(row, names) for row in result.rows]
+        ),
         "",
         *[f"- {row.label}: {row.note}" for row in result.rows],
         "",
@@ -89,15 +108,16 @@ def quality_table(result: QualityResult) -> str:
         *_differences(result),
         "",
         *_diversity(result),
-        *_checks(result.checks),
+        *check_table(result.checks),
         *[f"- {notice}" for notice in result.notices],
         *[""] * bool(result.notices),
-        *_footer(result),
+        *_footer_of(result),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _heading(name: str) -> str:
+def heading(name: str) -> str:
+    """A metric's label, with an arrow that says which way is better."""
     arrow = {1: " ↑", -1: " ↓", 0: ""}[METRICS[name].better]
     return METRICS[name].label + arrow
 
@@ -129,7 +149,7 @@ def _differences(result: QualityResult) -> list[str]:
         for row in result.rows
         if BICUBIC in row.versus
     ]
-    return _rows(["", *[_heading(name) for name in names]], rows)
+    return markdown_table(["", *[heading(name) for name in names]], rows)
 
 
 def _difference(row: RowResult, name: str) -> str:
@@ -147,12 +167,13 @@ def _diversity(result: QualityResult) -> list[str]:
     return [*lines, ""]
 
 
-def _checks(checks: Sequence[Check]) -> list[str]:
+def check_table(checks: Sequence[Check]) -> list[str]:
+    """The checks of a run as a Markdown table, and an empty line."""
     rows = [[c.claim, f"{c.value:.4g}", f"{c.limit:.4g}", "yes" if c.holds else "**no**"] for c in checks]
-    return [*_rows(["Claim", "measured", "limit", "holds"], rows), ""]
+    return [*markdown_table(["Claim", "measured", "limit", "holds"], rows), ""]
 
 
-def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """A Markdown table, numbers to the right."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return [f"| {' | '.join(line)} |" for line in lines]
@@ -172,10 +193,10 @@ def loop_report(result: LoopResult) -> str:
         "",
         f"The peer is the faster of the two, {result.peer}.{_agreement(result)}",
         "",
-        *_checks(result.checks),
+        *check_table(result.checks),
         *[f"- {notice}" for notice in result.notices],
         *[""] * bool(result.notices),
-        *_footer(result),
+        *_footer_of(result),
     ]
     return "\n".join(lines) + "\n"
 
@@ -190,7 +211,7 @@ def _timings(timings: dict[str, Timing]) -> list[str]:
         [name, t.note, *map(_ms, (t.median, t.low, t.high)), str(len(t.seconds))]
         for name, t in timings.items()
     ]
-    lines = _rows(["", "what", "median, ms", "lower quartile", "upper quartile", "runs"], rows)
+    lines = markdown_table(["", "what", "median, ms", "lower quartile", "upper quartile", "runs"], rows)
     lines[1] = "| --- | --- | ---: | ---: | ---: | ---: |"
     return lines
 
@@ -200,16 +221,26 @@ def _ms(seconds: float) -> str:
     return f"{seconds * 1e3:.{digits}f}"
 
 
-def _footer(result: QualityResult | LoopResult) -> list[str]:
-    made, backend = result.environment, result.bundle.backend
+def _footer_of(result: QualityResult | LoopResult) -> list[str]:
+    bundle = result.bundle
+    lines = footer(result.environment, digest=bundle.digest, backend=bundle.backend)
+    return [*lines, "", CAUTION if isinstance(result, QualityResult) else LOOP_CAUTION]
+
+
+def footer(made: Environment, *, digest: str, backend: Mapping[str, str]) -> list[str]:
+    """Where a result comes from, as lines of Markdown.
+
+    Args:
+        made: The machine and the checkout.
+        digest: The bundle's.
+        backend: What it ran on, as the backend describes itself.
+    """
     commit = made.commit[:12] + made.commit[40:]  # a hash has 40 digits; what follows says if files differ
     versions = ", ".join(f"{name} {version}" for name, version in made.versions.items())
     return [
-        f"Bundle {result.bundle.digest[:12]}, commit {commit}, on {backend.get('backend', '?')} "
+        f"Bundle {digest[:12]}, commit {commit}, on {backend.get('backend', '?')} "
         f"({backend.get('provider', 'no provider')}). {made.cpu}, {made.cores} cores, {made.threads} "
         f"threads, load {made.load}. {versions}.",
         "",
         f"    {made.command}",
-        "",
-        CAUTION if isinstance(result, QualityResult) else LOOP_CAUTION,
     ]

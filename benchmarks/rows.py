@@ -163,28 +163,31 @@ class Runner:
 
     def encode(self, lr: Float) -> dict[str, Float]:
         """lr: (N, 1, t, t) in [-1, 1] -> every output of the encoder graph, by name."""
-        return self._run(Component.ENCODER, {IMAGE: lr})
+        return self.run(Component.ENCODER, {IMAGE: lr})
 
     def decode(self, latent: Float, encoded: Mapping[str, Float]) -> Gray:
         """latent: (N, L, h, w), standardised -> images (N, H, W)."""
-        return to_gray(self._run(Component.DECODER, {**encoded, LATENT: latent})[OUTPUT])
+        return to_gray(self.run(Component.DECODER, {**encoded, LATENT: latent})[OUTPUT])
 
     def sample(self, lr: Float, preset: Preset, seed: int) -> Gray:
         """Images (N, H, W) of LR tiles (N, 1, t, t), each as `Upscaler.upscale` makes it with this seed."""
+        samples = [self.draw(lr, preset, seed=seed, index=index) for index in range(preset.samples)]
+        return to_gray(np.sum(samples, axis=0) / np.float32(preset.samples))
+
+    def draw(self, lr: Float, preset: Preset, *, seed: int, index: int = 0) -> Float:
+        """One sample of each LR tile (N, 1, t, t), before it is rounded: (N, 1, T, T) in [-1, 1]."""
         engine = self.upscaler.tile_engine(preset, len(lr))
         output = np.empty(engine.buffers[OUTPUT].shape, np.float32)
-        total = np.zeros_like(output)
-        for index in range(preset.samples):
-            engine.run(lr, *draw_noise(engine, preset, seed=seed, sample=index), output)
-            total += output
-        return to_gray(total / np.float32(preset.samples))
+        engine.run(lr, *draw_noise(engine, preset, seed=seed, sample=index), output)
+        return output
 
     def latent_shape(self, count: int) -> tuple[int, ...]:
         """(count, L, h, w)."""
         specs = {s.name: s for s in self.upscaler.engines[Component.DECODER].inputs}
         return specs[LATENT].concrete(count)
 
-    def _run(self, component: Component, inputs: Mapping[str, Float]) -> dict[str, Float]:
+    def run(self, component: Component, inputs: Mapping[str, Float]) -> dict[str, Float]:
+        """One graph on a batch: what it reads by name -> every output by name."""
         engine, backend = self.upscaler.engines[component], self.upscaler.backend
         count = len(next(iter(inputs.values())))
         specs = (*engine.inputs, *engine.outputs)

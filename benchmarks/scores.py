@@ -13,16 +13,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from edge_sr.evidence import invention_rates
 from edge_sr.image import downsample, to_unit
 from edge_sr.metrics import fft_sharpness, laplacian_variance, lr_consistency, ms_ssim, nrmse, psnr, ssim
 from export.perceptual import LPIPS
 
-__all__ = ["LPIPS_NAME", "METRICS", "Judge", "Metric", "Values"]
+__all__ = ["LPIPS_NAME", "LPIPS_VERSION", "METRICS", "Judge", "Metric", "Values"]
 
 Gray = npt.NDArray[np.uint8]
 Values = dict[str, float]
 
 LPIPS_NAME = "lpips"
+LPIPS_VERSION = "squeeze, version 0.1"
 CEILING_DB = 100.0
 """What equal images are given for an infinite PSNR. One gray level in one of 256x256 pixels is 96.3 dB."""
 
@@ -52,6 +54,8 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         "laplacian_variance": Metric("Laplacian variance", 0, 1),
         "fft_sharpness_db": Metric("FFT sharpness, dB", 0, 2),
         "lr_consistency_db": Metric("LR consistency, dB", 0, 2),
+        "hallucinated_percent": Metric("hallucinated, %", -1, 2),
+        "lost_percent": Metric("lost, %", -1, 2),
     }
 )
 
@@ -68,7 +72,9 @@ class Judge:
     def __init__(self, *, scale: int, degradation: str, lpips: LPIPS | None) -> None:
         self._scale, self._degradation, self._lpips = scale, degradation, lpips
 
-    def compare(self, images: Sequence[Gray], hr: Gray, lr: Gray) -> list[Values]:
+    def compare(
+        self, images: Sequence[Gray], hr: Gray, lr: Gray, *, reconstruction: Gray | None = None
+    ) -> list[Values]:
         """Every metric of several images of one scene.
 
         They are scored together so that what depends on the HR image alone is computed once.
@@ -77,8 +83,10 @@ class Judge:
             images: (H, W) uint8 each.
             hr: (H, W) uint8.
             lr: (h, w) uint8.
+            reconstruction: (H, W) uint8, the autoencoder's decode of the HR image, beyond whose error a pixel
+                counts as hallucinated or lost (`edge_sr.evidence.invention_rates`); None leaves both out.
         """
-        distances = self._distances(images, hr)
+        distances = self.distances(images, hr)
         return [
             {
                 "psnr_db": min(CEILING_DB, psnr(image, hr)),
@@ -87,6 +95,7 @@ class Judge:
                 "nrmse": nrmse(image, hr),
                 **({LPIPS_NAME: distance} if self._lpips else {}),
                 **self.inspect(image, lr),
+                **({} if reconstruction is None else _invented(image, hr, reconstruction)),
             }
             for image, distance in zip(images, distances, strict=True)
         ]
@@ -100,11 +109,22 @@ class Judge:
             "lr_consistency_db": min(CEILING_DB, lr_consistency(reduced, lr)),
         }
 
-    def _distances(self, images: Sequence[Gray], hr: Gray) -> list[float]:
-        """LPIPS of each image; NaN for each where it is left out."""
+    def distances(self, images: Sequence[Gray], hr: Gray) -> list[float]:
+        """LPIPS of each image; NaN for each where it is left out.
+
+        Args:
+            images: (H, W) uint8 each.
+            hr: (H, W) uint8.
+        """
         if self._lpips is None:
             return [float("nan")] * len(images)
         stack = torch.from_numpy(to_unit(np.stack(images))[:, None])
         reference = torch.from_numpy(to_unit(hr)[None, None])  # broadcast: its features once
         with torch.inference_mode():
             return [float(value) for value in self._lpips(stack, reference)]
+
+
+def _invented(image: Gray, hr: Gray, reconstruction: Gray) -> Values:
+    """Hallucination and loss rates, as latent-sr defines them."""
+    rates = invention_rates(image, hr, reconstruction)
+    return {"hallucinated_percent": 100 * rates.hallucination, "lost_percent": 100 * rates.loss}

@@ -12,9 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from benchmarks.page import PALE, Page
 from benchmarks.pairs import Pairs
 from benchmarks.records import QualityResult, RowResult
 from benchmarks.rows import BICUBIC, MODEL
@@ -26,11 +25,9 @@ Gray = npt.NDArray[np.uint8]
 
 DIFFERENCE_TOP = 40  # gray levels of 255 at the end of the difference's scale
 COLOURS = "inferno"
-GRAYS, RAMP = 216, 40  # entries of the palette: a PNG with one is a third of the size
+GRAYS, RAMP = 216, 40  # entries of the palette, words are gray: a PNG with one is a third of the size
 SIDE, GAP = 256, 10  # pixels a panel side, and between panels
 LEFT, RIGHT, TOP, CAPTION, BOTTOM = 44, 92, 40, 30, 66  # pixels for text around the panels
-INK, PALE, PAPER = "#1e1e1e", "#606060", "#ffffff"  # grays: the palette has no other colours but the ramp
-DPI = 100
 SHOWN_SEED = 0
 INDEXED = 3  # the colour type of a PNG with a palette
 
@@ -73,7 +70,7 @@ def contact_sheet(result: QualityResult, images: Mapping[str, Gray], pairs: Pair
     metric = LPIPS_NAME if LPIPS_NAME in result.metrics else "psnr_db"
     chosen = picks(np.mean(rows[MODEL].values[metric], axis=0), better=METRICS[metric].better)
     height = TOP + len(chosen) * (SIDE + CAPTION) + BOTTOM
-    page = _Page(LEFT + 5 * (SIDE + GAP) + RIGHT, height)
+    page = Page(LEFT + 5 * (SIDE + GAP) + RIGHT, height)
     side = pairs.lr.shape[-1]
     headings = (f"LR, {side}×{side}", "bicubic", f"ours: {result.bundle.name}", "true HR", "|ours − HR|")
     for column, heading in enumerate(headings):
@@ -89,7 +86,7 @@ def contact_sheet(result: QualityResult, images: Mapping[str, Gray], pairs: Pair
         page.text(_x(3) + SIDE / 2, y + SIDE + 20, result.data.images[pick.index], size=14, colour=PALE)
     _legend(page, _x(5) + 4, TOP, SIDE)
     _footer(page, result, metric)
-    return page.png()
+    return _png(page)
 
 
 def _x(column: int) -> int:
@@ -146,7 +143,7 @@ def _caption(row: RowResult, index: int) -> str:
     return ",  ".join(told)
 
 
-def _legend(page: _Page, x: int, y: int, height: int) -> None:
+def _legend(page: Page, x: int, y: int, height: int) -> None:
     """The difference's one scale, which all lines share."""
     ramp = np.linspace(1, 0, height)[:, None].repeat(14, axis=1)
     page.paste(_coloured(ramp), x, y)
@@ -157,7 +154,7 @@ def _legend(page: _Page, x: int, y: int, height: int) -> None:
     page.text(x + 74, y + height / 2, "gray levels of 255", size=14, colour=PALE, rotation=90)
 
 
-def _footer(page: _Page, result: QualityResult, metric: str) -> None:
+def _footer(page: Page, result: QualityResult, metric: str) -> None:
     model = next(row for row in result.rows if row.key == MODEL)
     data, by = result.data, METRICS[metric].label.partition(",")[0]
     words = f"Best, median and worst of {len(data.images)} images of '{data.name}' by our {by}; "
@@ -167,51 +164,9 @@ def _footer(page: _Page, result: QualityResult, metric: str) -> None:
     page.text(LEFT, page.height - 16, caution, size=14, align="left", colour=PALE)
 
 
-class _Page:
-    """A sheet of paper with pixels as coordinates, from the upper left."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self.width, self.height = width, height
-        self._figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=PAPER)
-        self._pasted: list[tuple[Gray, int, int]] = []
-
-    def text(
-        self,
-        x: float,
-        y: float,
-        words: str,
-        *,
-        size: int,
-        align: str = "center",
-        colour: str = INK,
-        weight: str = "normal",
-        rotation: int = 0,
-    ) -> None:
-        """Words on a line that stands on y, or around y where they are turned; the size is in pixels."""
-        self._figure.text(
-            x / self.width,
-            1 - y / self.height,
-            words,
-            fontsize=size * 72 / DPI,
-            ha="center" if rotation else align,
-            va="center" if rotation else "baseline",
-            color=colour,
-            weight=weight,
-            rotation=rotation,
-            parse_math=False,
-        )
-
-    def paste(self, panel: Gray, x: int, y: int) -> None:
-        """(h, w) entries of the palette with their upper left corner at x, y."""
-        self._pasted.append((panel, x, y))
-
-    def png(self) -> bytes:
-        """The page as a PNG with a palette."""
-        canvas = FigureCanvasAgg(self._figure)
-        canvas.draw()
-        pixels = _grays(np.asarray(canvas.buffer_rgba())[..., 0])
-        for panel, x, y in self._pasted:
-            pixels[y : y + panel.shape[0], x : x + panel.shape[1]] = panel
-        options = [cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
-        _, png = cv2.imencode(".png", pixels, options)
-        return _with_palette(png.tobytes(), _palette())
+def _png(page: Page) -> bytes:
+    """The page as a PNG with a palette."""
+    pixels = page.overlay(_grays(page.render()[..., 0]))
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+    _, png = cv2.imencode(".png", pixels, options)
+    return _with_palette(png.tobytes(), _palette())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +13,9 @@ __all__ = [
     "RESAMPLES",
     "Diversity",
     "Interval",
+    "block_means",
     "bootstrap",
+    "bootstrap_ratio",
     "correlation",
     "diversity",
     "seed_noise",
@@ -27,28 +31,61 @@ BLOCK = 8  # HR pixels a side of a block: the grid of an f8 latent
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over images and the bounds of its 95 % confidence interval."""
+    """A mean over images, or what else was asked for, and the bounds of its 95 % confidence interval."""
 
     mean: float
     low: float
     high: float
 
 
-def bootstrap(values: npt.ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
+def bootstrap(
+    values: npt.ArrayLike,
+    *,
+    centre: Callable[..., Any] = np.mean,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Interval:
     """The mean over images, with the percentile bootstrap's 95 % interval (Efron 1979).
 
     The same seed draws the same images, so that intervals of one run belong together.
 
     Args:
         values: (N,), one an image.
+        centre: numpy's mean, or its median.
         seed: Of the draws.
         resamples: How many times N images are drawn with replacement.
     """
     data: Values = np.asarray(values, dtype=np.float64)
-    drawn = np.random.default_rng(seed).integers(len(data), size=(resamples, len(data)))
+    drawn = _draws(len(data), seed, resamples)
+    return _interval(float(centre(data)), centre(data[drawn], axis=1))
+
+
+def bootstrap_ratio(
+    above: npt.ArrayLike, below: npt.ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES
+) -> Interval:
+    """The ratio of two means, with the same interval; an image is drawn with both its values.
+
+    Args:
+        above: (N,), one an image.
+        below: (N,), of the same images.
+        seed: Of the draws.
+        resamples: How many times N images are drawn with replacement.
+    """
+    top, bottom = (np.asarray(values, dtype=np.float64) for values in (above, below))
+    drawn = _draws(len(top), seed, resamples)
+    ratios: Values = top[drawn].mean(axis=1) / bottom[drawn].mean(axis=1)
+    return _interval(float(top.mean() / bottom.mean()), ratios)
+
+
+def _draws(count: int, seed: int, resamples: int) -> npt.NDArray[np.int64]:
+    """Indices drawn with replacement: (resamples, count)."""
+    return np.random.default_rng(seed).integers(count, size=(resamples, count))
+
+
+def _interval(value: float, resampled: Values) -> Interval:
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(data[drawn].mean(axis=1), [tail, 1 - tail])
-    return Interval(float(data.mean()), float(low), float(high))
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    return Interval(value, float(low), float(high))
 
 
 def spread(values: npt.ArrayLike) -> float | None:
@@ -106,9 +143,9 @@ def diversity(samples: Gray, mean_image: Gray, hr: Gray) -> Diversity:
         seeds, truth = samples[:, index].astype(np.float64), hr[index].astype(np.float64)
         deviation, error = seeds.std(axis=0), np.abs(seeds.mean(axis=0) - truth)
         pixel.append(correlation(deviation, error))
-        deviations.append(_blocks(deviation))
-        errors.append(_blocks(error))
-        regression.append(_blocks(np.abs(mean_image[index] - truth)))
+        deviations.append(block_means(deviation))
+        errors.append(block_means(error))
+        regression.append(block_means(np.abs(mean_image[index] - truth)))
     return Diversity(
         pixel=tuple(pixel),
         block=tuple(map(correlation, deviations, errors)),
@@ -117,7 +154,7 @@ def diversity(samples: Gray, mean_image: Gray, hr: Gray) -> Diversity:
     )
 
 
-def _blocks(plane: Values) -> Values:
+def block_means(plane: Values) -> Values:
     """Means of 8x8 pixels; a rest at the right and the bottom is left out."""
     rows, columns = (side // BLOCK for side in plane.shape)
     cut = plane[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK)

@@ -10,6 +10,11 @@ import pytest
 import torch
 
 from benchmarks.rows import Track
+from calibration.images import choose_files, read_set
+from calibration.plan import make_plan
+from calibration.quantize import quantize_bundle
+from calibration.record import record
+from calibration.recording import Recording
 from edge_sr.bundle import Bundle
 from export.bundle import Model, phantom, read_card, write_bundle
 from export.graphs import LatentScale
@@ -26,6 +31,7 @@ VAE_CONFIG = VAEConfig(
 UNET_CONFIG = UNetConfig(
     latent_channels=4, condition_channels=8, channels=(16, 32, 32), embedding=16, heads=2
 )
+CALIBRATION_IMAGES = 8
 TAP_CHANNELS = (64, 128, 256, 384, 384, 512, 512)  # of the features that LPIPS compares
 PRESETS = {
     "default": {"sampler": "ddim", "steps": 3, "noise_scale": 0.8},
@@ -98,6 +104,32 @@ def pairs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lr = cv2.resize(hr, (64, 64), interpolation=cv2.INTER_CUBIC)
         cv2.imwrite(str(folder / "lr_64" / name), lr)
     return folder
+
+
+@pytest.fixture(scope="session")
+def recording(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """What the bundle does with a few phantoms."""
+    folder = tmp_path_factory.mktemp("calibration")
+    for seed in range(CALIBRATION_IMAGES):
+        noise = np.random.default_rng(seed).normal(0, 20, (64, 64))
+        pixels = np.clip(127.5 * (phantom(64, 1)[0] + 1) + noise, 0, 255)
+        cv2.imwrite(str(folder / f"{seed}.png"), pixels.astype(np.uint8))
+    images = read_set(choose_files(folder, 0, seed=0), bundle.manifest)
+    return record(bundle, images, preset="default", seed=0)
+
+
+@pytest.fixture(scope="session")
+def quantised(bundle: Bundle, recording: Recording, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The bundle with FP16 and INT8 graphs, as it would be shipped."""
+    plan = make_plan(bundle, recording, method="mse")
+    return quantize_bundle(bundle, plan, tmp_path_factory.mktemp("quantised") / "small")
+
+
+@pytest.fixture(scope="session")
+def control(bundle: Bundle, recording: Recording, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The same, with naive INT8."""
+    plan = make_plan(bundle, recording, method="minmax", exclude=False)
+    return quantize_bundle(bundle, plan, tmp_path_factory.mktemp("naive") / "small")
 
 
 @pytest.fixture

@@ -143,6 +143,17 @@ def test_differences_are_taken_image_by_image(outcome: Outcome) -> None:
     assert change.low <= change.mean <= change.high
 
 
+def test_hallucination_and_loss_are_reported_where_the_ceiling_is_known(
+    outcome: Outcome, bundle: Bundle, pairs_folder: Path, quietly: Track
+) -> None:
+    rates = row(outcome, "ceiling").statistics
+    assert 0 < rates["hallucinated_percent"].mean + rates["lost_percent"].mean < 5, "the error beyond 2 sigma"
+    assert {"hallucinated_percent", "lost_percent"} <= row(outcome, "model").versus["bicubic"].keys()
+    assert "hallucinated, % ↓" in outcome.markdown
+    request = Request(bundle.folder, pairs_folder, seeds=1, limit=1, threads=1)
+    assert "hallucinated" not in run_quality(request, arguments=["quality"], track=quietly).markdown
+
+
 def test_the_table_names_what_the_images_are_and_what_the_numbers_are_not(outcome: Outcome) -> None:
     table = outcome.markdown
     assert "| **ours, default** |" in table

@@ -58,8 +58,21 @@ def test_sharpness_needs_no_hr_image(judge: Judge, hr: Gray, lr: Gray) -> None:
 
 
 def test_without_lpips_weights_every_other_metric_is_there(judge: Judge, hr: Gray, lr: Gray) -> None:
-    (values,) = judge.compare([hr], hr, lr)
+    (values,) = judge.compare([hr], hr, lr, reconstruction=hr)
     assert set(values) == set(METRICS) - {LPIPS_NAME}
+
+
+def test_pixels_are_hallucinated_and_lost_beyond_the_autoencoders_error(
+    judge: Judge, hr: Gray, lr: Gray
+) -> None:
+    reconstruction, image = hr.copy(), hr.copy()
+    reconstruction[::2] += np.uint8(10)  # |AE - HR|: mean 5, standard deviation 5, so the threshold is 15
+    image[:64] += np.uint8(16)
+    image[64:96] -= np.uint8(16)
+    image[96:] += np.uint8(15)
+    (values,) = judge.compare([image], hr, lr, reconstruction=reconstruction)
+    assert (values["hallucinated_percent"], values["lost_percent"]) == (25.0, 12.5)
+    assert "lost_percent" not in judge.compare([image], hr, lr)[0]
 
 
 def test_lpips_of_images_scored_together_is_that_of_each_alone(

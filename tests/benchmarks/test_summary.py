@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.summary import bootstrap, correlation, diversity, seed_noise, spread
+from benchmarks.summary import bootstrap, bootstrap_ratio, correlation, diversity, seed_noise, spread
 
 
 def test_the_bootstrap_gives_the_same_interval_for_the_same_seed_and_another_for_another() -> None:
@@ -19,6 +19,21 @@ def test_the_bootstrap_interval_is_that_of_the_mean() -> None:
     # 1.96 standard errors on both sides, to a tenth: quantiles of 10,000 resamples of 100 values.
     wanted = 2 * 1.96 * values.std() / 10
     assert interval.high - interval.low == pytest.approx(wanted, rel=0.1)
+
+
+def test_the_ratio_of_pairs_is_certain_where_all_pairs_have_it() -> None:
+    below = np.random.default_rng(0).uniform(1, 5, 30)
+    interval = bootstrap_ratio(2 * below, below)
+    assert (interval.mean, interval.low, interval.high) == pytest.approx((2, 2, 2))
+
+
+def test_the_ratio_is_that_of_the_means() -> None:
+    assert bootstrap_ratio([2.0, 4.0, 90.0], [1.0, 2.0, 3.0]).mean == pytest.approx(16)
+
+
+def test_the_median_is_not_moved_by_one_wild_value() -> None:
+    interval = bootstrap([2.0, 2.1, 1.9, 2.0, 900.0], centre=np.median)
+    assert (interval.mean, interval.low) == (2.0, 1.9)
 
 
 def test_equal_values_leave_no_doubt() -> None:
