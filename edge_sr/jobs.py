@@ -5,19 +5,23 @@ Host work overlaps the engine's: while one image is enlarged the next is decoded
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from edge_sr import dicom
 from edge_sr.errors import EdgeSRError, OutputError, UsageError
-from edge_sr.image import Limits, LoadedImage, encode_png, read_image, refuse_overwrite, write_together
+from edge_sr.image import LoadedImage, encode_png, read_image, refuse_overwrite, write_together
 from edge_sr.pipeline import Upscaler
 from edge_sr.result import Result, Settings, upscale_image
 
 __all__ = ["Failure", "Result", "Settings", "plan_outputs", "upscale_files", "upscale_image"]
+
+PNG, DICOM = ".png", ".dcm"
+MAGIC_BYTES = 132  # of a DICOM file: a preamble, and four letters
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,9 @@ class Failure:
 
 
 def plan_outputs(inputs: Sequence[Path], out: Path, *, beside: Sequence[str] = ()) -> list[Path]:
-    """Where each input's output goes: `out` itself for one input and a .png, otherwise a folder.
+    """Where each input's output goes: `out` itself for one input and a .png or .dcm, otherwise a folder.
+
+    In a folder, what was DICOM stays DICOM, and everything else becomes PNG.
 
     Args:
         inputs: What is read.
@@ -37,19 +43,25 @@ def plan_outputs(inputs: Sequence[Path], out: Path, *, beside: Sequence[str] = (
         beside: Suffixes of the files that each output will have beside it, such as ".std.png".
 
     Raises:
-        UsageError: Two inputs would share a file, or several inputs are to go to one file.
+        UsageError: Two inputs would share a file, several inputs are to go to one file, or an input that is
+            not DICOM to a .dcm.
         OutputError: A file would overwrite an input.
     """
-    if out.suffix.lower() == ".png" and not out.is_dir():
+    if out.suffix.lower() in (PNG, DICOM) and not out.is_dir():
         if len(inputs) != 1:
             raise UsageError(f"{len(inputs)} inputs cannot go to one file {out}", hint="give -o a folder")
+        if out.suffix.lower() == DICOM and inputs[0].exists() and not _is_dicom(inputs[0]):
+            raise UsageError(
+                f"{inputs[0]} is not DICOM, so there is no patient, study or geometry for {out}",
+                hint="give -o a name that ends in .png",
+            )
         outputs = [out]
     elif out.suffix and not out.is_dir() and len(inputs) == 1 and not str(out).endswith("/"):
         raise UsageError(
-            f"cannot write {out.suffix} files", hint="give -o a folder, or a name that ends in .png"
+            f"cannot write {out.suffix} files", hint="give -o a folder, or a name that ends in .png or .dcm"
         )
     else:
-        outputs = [out / f"{path.stem}.png" for path in inputs]
+        outputs = [out / f"{path.stem}{DICOM if _is_dicom(path) else PNG}" for path in inputs]
     written = [file for output in outputs for file in (output, *(output.with_suffix(s) for s in beside))]
     twice = sorted({str(file) for file in written if written.count(file) > 1})
     if twice:
@@ -68,36 +80,40 @@ def upscale_files(
     its output is on disk.
     """
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        ahead: list[Future[Any]] = [reader.submit(_timed_read, path, settings.limits) for path in inputs[:1]]
+        scale = settings.scale or upscaler.bundle.manifest.scale
+        ahead = [reader.submit(_timed_read, path, settings, scale) for path in inputs[:1]]
         pending: list[tuple[Path, Result, Future[float]]] = []
         for index, path in enumerate(inputs):
             decoded = ahead.pop()
             if index + 1 < len(inputs):
-                ahead.append(reader.submit(_timed_read, inputs[index + 1], settings.limits))
+                ahead.append(reader.submit(_timed_read, inputs[index + 1], settings, scale))
             outcome = _enlarge(upscaler, path, decoded, settings)
             if pending:
                 yield _written(*pending.pop())
             if isinstance(outcome, Failure):
                 yield path, outcome
             else:
+                result, source = outcome
                 writing = writer.submit(
-                    _timed_write, outputs[index], outcome, has_evidence=settings.has_evidence
+                    _timed_write, outputs[index], result, source, has_evidence=settings.has_evidence
                 )
-                pending.append((path, outcome, writing))
+                pending.append((path, result, writing))
         if pending:
             yield _written(*pending.pop())
 
 
-def _enlarge(upscaler: Upscaler, path: Path, decoded: Future[Any], settings: Settings) -> Result | Failure:
+def _enlarge(
+    upscaler: Upscaler, path: Path, decoded: Future[_Read], settings: Settings
+) -> tuple[Result, dicom.Source | None] | Failure:
     try:
-        image, seconds = decoded.result()
-        result = upscale_image(upscaler, image, settings)
+        read = decoded.result()
+        result = upscale_image(upscaler, read.image, settings)
     except EdgeSRError as error:
         return Failure(str(path), error)
     except MemoryError:
         return Failure(str(path), _too_large(path))
-    result.seconds["read"] = seconds
-    return result
+    result.seconds["read"] = read.seconds
+    return result, read.source
 
 
 def _written(path: Path, result: Result, writing: Future[float]) -> tuple[Path, Result | Failure]:
@@ -114,14 +130,40 @@ def _too_large(path: Path) -> OutputError:
     return OutputError(f"{path}: not enough memory", hint="give smaller images")
 
 
-def _timed_read(path: Path, limits: Limits) -> tuple[LoadedImage, float]:
+@dataclass(frozen=True)
+class _Read:
+    """A decoded input; `source` is what a derived object is made from, where it was DICOM."""
+
+    image: LoadedImage
+    source: dicom.Source | None
+    seconds: float
+
+
+def _timed_read(path: Path, settings: Settings, scale: int) -> _Read:
     started = time.perf_counter()
-    return read_image(path, limits=limits), time.perf_counter() - started
+    source = dicom.read_dicom(path, scale=scale, limits=settings.limits) if _is_dicom(path) else None
+    image = source.image if source else read_image(path, limits=settings.limits)
+    return _Read(image, source, time.perf_counter() - started)
 
 
-def _timed_write(path: Path, result: Result, *, has_evidence: bool) -> float:
+def _is_dicom(path: Path) -> bool:
+    """By content, not by name; False where it cannot be read, which reading it then tells."""
+    try:
+        with path.open("rb") as file:
+            return dicom.is_dicom(file.read(MAGIC_BYTES))
+    except OSError:
+        return False
+
+
+def _timed_write(path: Path, result: Result, source: dicom.Source | None, *, has_evidence: bool) -> float:
     """Writes the output last: where it is, the evidence is."""
     started = time.perf_counter()
     files = {path.with_suffix(s): data for s, data in result.evidence().items()} if has_evidence else {}
-    write_together({**files, path: encode_png(result.pixels, text=result.provenance)})
+    write_together({**files, path: _encoded(path, result, source)})
     return time.perf_counter() - started
+
+
+def _encoded(path: Path, result: Result, source: dicom.Source | None) -> bytes:
+    if source is None or path.suffix.lower() != DICOM:
+        return encode_png(result.pixels, text=result.provenance)
+    return dicom.derive(source, result.pixels, dicom.Record.of(json.loads(result.provenance["edge-sr"])))

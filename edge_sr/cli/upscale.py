@@ -1,4 +1,4 @@
-"""`edge-sr upscale`: image files in, image files four times larger out."""
+"""`edge-sr upscale`: image files in, larger image files out."""
 
 from __future__ import annotations
 
@@ -73,14 +73,14 @@ def result_options(function: F) -> F:
     "--out",
     required=True,
     type=click.Path(path_type=Path),
-    help="Output folder, or one .png for one input.",
+    help="Output folder, or one .png or .dcm for one input. DICOM stays DICOM in a folder.",
 )
 @engine_options
 @sampling_options
 @result_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line for each input, on stdout.")
 def upscale(inputs: tuple[Path, ...], out: Path, as_json: bool, **options: Any) -> int:
-    """Enlarge images (PNG, JPEG, TIFF; 8 or 16 bit; any size).
+    """Enlarge images (PNG, JPEG, TIFF, DICOM; 8 or 16 bit; any size).
 
     A file that fails is named and the others are done; the exit code is then 1.
     """
