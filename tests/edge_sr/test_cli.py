@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -280,6 +280,15 @@ def test_doctor_speaks_of_this_machine(edge_sr: Run) -> None:
     assert json.loads(out)["works"]["onnxruntime"] is True
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Commands that are begun here heed SIGINT, which those of a job in the background inherit as ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_interrupting_ends_with_130_no_traceback_and_nothing_half_written(
     bundle: Path, tmp_path: Path
 ) -> None:
