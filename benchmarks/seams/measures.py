@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge_sr.tiling import TileGrid
+from edge_sr.tiling import TileGrid, blend
 
 __all__ = ["overlaps", "rms_difference", "step_ratio"]
 
 Image = npt.NDArray[Any]
 Plane = npt.NDArray[np.float64]
+Tiles = npt.NDArray[np.float32]
 
 NEAR = range(2, 9)  # pixels from a border, to either side, that it is compared with
 
@@ -42,34 +43,47 @@ def rms_difference(a: Image, b: Image) -> float:
     return float(np.sqrt(np.mean(np.square(a.astype(np.float64) - b))))
 
 
-def overlaps(
-    tiles: npt.NDArray[np.float32], blended: Plane, grid: TileGrid, scale: int
-) -> tuple[float, float]:
-    """How far tiles disagree where they overlap, and how much of their detail the blend keeps there.
+def overlaps(tiles: Tiles, grid: TileGrid, scale: int) -> tuple[float, float]:
+    """How far the tiles that a pixel is blended of are from it, and how much of their detail it keeps.
+
+    Tiles count as much as the blend lets them: at its edge a tile has artefacts that nobody sees.
 
     Args:
         tiles: (tiles, T, T), in the grid's order.
-        blended: (height * scale, width * scale), what became of them.
         grid: The plan.
         scale: Enlargement.
 
     Returns:
-        The root mean square difference of two tiles at a pixel that both made, in the tiles' units; and mean
-        |Laplacian| of the blend at such pixels over the tiles' own.
+        Over all pixels of the image that several tiles made: the root of the mean weighted squared difference
+        of a tile from the blend, in the tiles' units; and mean |Laplacian| of the blend over the weighted
+        one of the tiles. 0 and 1 where nothing overlaps.
     """
+    blended, shared = blend(tiles, grid, scale=scale), _coverage(grid, scale) > 1
+    if not shared.any():
+        return 0.0, 1.0
+    beyond = [
+        (0, grid.padded_height * scale - len(blended)),
+        (0, grid.padded_width * scale - blended.shape[1]),
+    ]
+    padded = np.pad(blended, beyond)
+    apart = [(tile - padded[place]) ** 2 for tile, place in zip(tiles, _places(grid, scale), strict=True)]
+    detail = [_laplacian(tile).astype(np.float32) for tile in tiles]
+    distance, own = (blend(planes, grid, scale=scale)[shared] for planes in (apart, detail))
+    return float(np.sqrt(distance.mean())), float(_laplacian(blended)[shared].mean() / own.mean())
+
+
+def _places(grid: TileGrid, scale: int) -> list[tuple[slice, slice]]:
+    """Where each tile lies on the padded, enlarged image."""
     side = grid.tile * scale
-    count, total, squares, detail = np.zeros((4, grid.padded_height * scale, grid.padded_width * scale))
-    for tile, (row, column) in zip(tiles.astype(np.float64), grid.origins, strict=True):
-        place = (slice(row * scale, row * scale + side), slice(column * scale, column * scale + side))
-        for canvas, values in ((count, 1.0), (total, tile), (squares, tile**2), (detail, _laplacian(tile))):
-            canvas[place] += values
-    shared = np.zeros(count.shape, np.bool_)
-    shared[: grid.height * scale, : grid.width * scale] = True
-    shared &= count > 1
-    n, mean = count[shared], total[shared] / count[shared]
-    variance = np.maximum(squares[shared] / n - mean**2, 0)
-    kept = _laplacian(blended)[shared[: blended.shape[0], : blended.shape[1]]].mean()
-    return float(np.sqrt(np.mean(2 * n / (n - 1) * variance))), float(kept / (detail[shared] / n).mean())
+    return [(slice(y * scale, y * scale + side), slice(x * scale, x * scale + side)) for y, x in grid.origins]
+
+
+def _coverage(grid: TileGrid, scale: int) -> npt.NDArray[np.int64]:
+    """How many tiles see each pixel of the enlarged image."""
+    seen = np.zeros((grid.padded_height * scale, grid.padded_width * scale), np.int64)
+    for place in _places(grid, scale):
+        seen[place] += 1
+    return seen[: grid.height * scale, : grid.width * scale]
 
 
 def _laplacian(image: Image) -> Plane:

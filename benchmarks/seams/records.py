@@ -22,9 +22,10 @@ class Way(Record):
         overlap: Fewest LR pixels that tiles share.
         tiles: How many an image took.
         step_ratio: Steps across tile borders over those beside them; 1 where nothing shows.
-        tile_rms: Difference of two tiles where they overlap, before they are blended, gray levels of 255.
+        tile_rms: Difference of a tile from the image where tiles overlap, weighted as they are blended, gray
+            levels of 255.
         tiling_rms: Difference of two tilings of the same image from the same noise, gray levels of 255.
-        detail_ratio: Detail of the image where tiles overlap over that of the tiles themselves there.
+        detail_ratio: Detail of the image where tiles overlap over that of the tiles there, weighted likewise.
     """
 
     key: str

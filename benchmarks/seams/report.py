@@ -28,12 +28,12 @@ def seams_report(result: SeamsResult) -> str:
         "- step ratio: steps from pixel to pixel across tile borders over those beside them; 1 where nothing "
         f"shows. Bicubic, which has no tiles, has {np.mean(result.bicubic_step_ratio):.3f} there.",
         "- overlap: fewest LR pixels that tiles share; they are spread evenly, so that they may share more.",
-        "- tiles: root mean square difference of two tiles where they overlap, before they are blended, gray "
-        "levels of 255.",
+        "- tiles: root mean square difference of a tile from the image where tiles overlap, weighted as they "
+        "are blended, gray levels of 255.",
         f"- other tiling: difference to tiles with an overlap of {result.other_overlap} from the same noise, "
         f"gray levels of 255. Another seed changes {np.mean(result.seed_rms):.2f}.",
-        "- detail kept: |Laplacian| of the image where tiles overlap over that of the tiles themselves; "
-        "below 1 where blending blurs.",
+        "- detail kept: |Laplacian| of the image where tiles overlap over that of the tiles, weighted "
+        "likewise; below 1 where blending blurs.",
         "",
         *footer(result.environment, digest=bundle.digest, backend=bundle.backend),
         "",

@@ -146,7 +146,7 @@ class _Scene:
         for image in self._track(self._images, label):
             tiles, ours = self._join(join, image, overlap, self._seed)
             _, theirs = self._join(join, image, self.other_overlap, self._seed)
-            disagreement, kept = overlaps(tiles, ours, grid, scale)
+            disagreement, kept = overlaps(tiles, grid, scale)
             found = (
                 step_ratio(ours, *_scaled(grid, scale)),
                 disagreement,
