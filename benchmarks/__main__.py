@@ -30,6 +30,9 @@ def cli() -> None:
 @click.option("--bundle", type=FOLDER, help="Bundle folder. [default: the shipped cxr-x4]")
 @click.option("--pairs", type=FOLDER, required=True, help="Folder with hr_256/ and lr_64/.")
 @click.option("--lpips", type=FOLDER, help="Folder with squeezenet1_1.pth (and lpips' squeeze.pth).")
+@click.option(
+    "--features", type=FILE, help="A tiny autoencoder's encoder (TAESD and the like): a second judge."
+)
 @click.option("--vae", type=FOLDER, help="The run that trained the autoencoder, for its ceiling.")
 @click.option("--precision", type=PRECISIONS, default=str(Precision.FP32))
 @click.option("--preset", "presets", multiple=True, help="A preset to show beside the default; repeatable.")

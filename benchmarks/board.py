@@ -72,8 +72,9 @@ def assemble(
     rows: Sequence[Row],
     scores: Scores,
     spreads: DiversityFacts | None,
+    features: str | None = None,
 ) -> QualityResult:
-    """Everything that is known, as one record."""
+    """Everything that is known, as one record; `features` as `QualityResult` has it."""
     truth = Row(HR, "true HR", "what every row is held against")
     tables = {key: _table(seeds) for key, seeds in scores.items()}
     results = tuple(_row_result(row, tables) for row in [truth, *rows])
@@ -85,6 +86,7 @@ def assemble(
         seeds=tuple(range(len(scores[MODEL]))),
         bootstrap={"resamples": RESAMPLES, "seed": BOOTSTRAP_SEED},
         lpips=LPIPS_VERSION if has_lpips else None,
+        features=features,
         metrics={name: metric.label for name, metric in METRICS.items() if name in tables[MODEL]},
         rows=results,
         diversity=spreads,

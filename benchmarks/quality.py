@@ -12,6 +12,7 @@ import torch
 
 from benchmarks.board import assemble, score, seed_diversity
 from benchmarks.environment import environment
+from benchmarks.features import FeatureDistance
 from benchmarks.pairs import Pairs, read_pairs
 from benchmarks.records import BundleFacts, QualityResult
 from benchmarks.report import quality_table
@@ -43,6 +44,7 @@ class Request:
         bundle, pairs: Folders.
         precision: Of the graphs.
         lpips: Folder of the LPIPS weights; None leaves the metric out.
+        features: File of the second judge's weights; None leaves it out.
         vae: The run that trained the bundle's autoencoder; None leaves out what needs its HR encoder.
         presets: To show beside the default.
         seeds: How many.
@@ -55,6 +57,7 @@ class Request:
     pairs: Path
     precision: Precision = Precision.FP32
     lpips: Path | None = None
+    features: Path | None = None
     vae: Path | None = None
     presets: tuple[str, ...] = ()
     seeds: int = 3
@@ -88,11 +91,13 @@ def run_quality(request: Request, *, arguments: Sequence[str], track: Track) -> 
     pairs = read_pairs(request.pairs, bundle, limit=request.limit)
     operator, scale = bundle.manifest.degradation, bundle.manifest.scale
     lpips = LPIPS(request.lpips) if request.lpips else None
+    features = FeatureDistance(request.features) if request.features else None
     backend = open_backend("onnxruntime", threads=request.threads)
     with Upscaler(bundle, backend, precision=request.precision) as upscaler:
         rows, images = _make(request, upscaler, pairs, track=track)
         facts = bundle_facts(upscaler)
-    scores = score(Judge(scale=scale, degradation=operator, lpips=lpips), images, pairs, track=track)
+    judge = Judge(scale=scale, degradation=operator, lpips=lpips, features=features, has_spectrum=True)
+    scores = score(judge, images, pairs, track=track)
     record = assemble(
         environment(arguments, threads=int(facts.backend["threads"])),
         facts,
@@ -100,6 +105,7 @@ def run_quality(request: Request, *, arguments: Sequence[str], track: Track) -> 
         rows=rows,
         scores=scores,
         spreads=seed_diversity(images, pairs),
+        features=features.digest if features else None,
     )
     return Outcome(record, quality_table(record), contact_sheet(record, images, pairs))
 

@@ -2,6 +2,7 @@
 
 History of the formats:
     edge-sr/quality  1  first version
+                     2  power spectrum and a second judge; version 1 opens as before
     edge-sr/loop     1  first version
     edge-sr/ladder   1  first version (see `benchmarks.ladder.records`)
     edge-sr/evidence 1  first version (see `benchmarks.evidence.records`)
@@ -164,16 +165,21 @@ class Check(Record):
 
 
 class QualityResult(Record):
-    """The scoreboard of one bundle on one set of pairs."""
+    """The scoreboard of one bundle on one set of pairs.
+
+    Attributes:
+        features: SHA-256 of the second judge's weights; None where it was left out.
+    """
 
     kind: Literal["edge-sr/quality"] = "edge-sr/quality"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     environment: Environment
     bundle: BundleFacts
     data: DataFacts
     seeds: tuple[int, ...]
     bootstrap: dict[str, int]
     lpips: str | None
+    features: str | None = None
     metrics: dict[str, str]
     rows: Annotated[tuple[RowResult, ...], Field(min_length=1)]
     diversity: DiversityFacts | None

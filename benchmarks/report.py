@@ -14,8 +14,8 @@ from benchmarks.records import (
     RowResult,
     Timing,
 )
-from benchmarks.rows import BICUBIC, CEILING, CONTROLS, MODEL, describe
-from benchmarks.scores import LPIPS_NAME, METRICS
+from benchmarks.rows import BICUBIC, CEILING, CONTROLS, HR, MODEL, describe
+from benchmarks.scores import FEATURES_NAME, LPIPS_NAME, METRICS, SPECTRUM
 
 __all__ = [
     "CAUTION",
@@ -65,7 +65,9 @@ def quality_checks(rows: Sequence[RowResult], diversity: DiversityFacts | None) 
         ratio = model.statistics[LPIPS_NAME].mean / bicubic.statistics[LPIPS_NAME].mean
         name = f"LPIPS at most {LPIPS_OF_BICUBIC} of bicubic's"
         checks.append(_check(name, ratio, LPIPS_OF_BICUBIC, holds=ratio <= LPIPS_OF_BICUBIC))
-        checks += [_control_check(by_key[key], model) for key in CONTROLS if key in by_key]
+    for judge in (LPIPS_NAME, FEATURES_NAME):
+        if judge in model.statistics:
+            checks += [_control_check(by_key[key], model, judge) for key in CONTROLS if key in by_key]
     if diversity is not None:
         own, other = (diversity.estimates[key] for key in ("block", "other"))
         name = "seeds differ where this image's error is, more than where another's is (correlations)"
@@ -73,11 +75,12 @@ def quality_checks(rows: Sequence[RowResult], diversity: DiversityFacts | None) 
     return tuple(checks)
 
 
-def _control_check(control: RowResult, model: RowResult) -> Check:
-    """Whether LPIPS is worse without the loop, by more than the seeds' noise and beyond doubt over images."""
-    change = control.versus[MODEL][LPIPS_NAME]
-    noise = max(row.statistics[LPIPS_NAME].seed_std or 0.0 for row in (control, model))
-    name = f"LPIPS of '{control.label.removeprefix('control: ')}' worse than ours by more than the seed noise"
+def _control_check(control: RowResult, model: RowResult, judge: str) -> Check:
+    """Whether a distance is worse without the loop, by more than the seeds' noise and beyond doubt."""
+    change = control.versus[MODEL][judge]
+    noise = max(row.statistics[judge].seed_std or 0.0 for row in (control, model))
+    label, without = METRICS[judge].label, control.label.removeprefix("control: ")
+    name = f"{label} of '{without}' worse than ours by more than the seed noise"
     return _check(name, change.mean, noise, holds=change.mean > noise and change.low > 0)
 
 
@@ -107,6 +110,7 @@ def quality_table(result: QualityResult) -> str:
         "",
         *_differences(result),
         "",
+        *_spectrum(result),
         *_diversity(result),
         *check_table(result.checks),
         *[f"- {notice}" for notice in result.notices],
@@ -156,6 +160,23 @@ def _difference(row: RowResult, name: str) -> str:
     digits, change, noise = METRICS[name].digits, row.versus[BICUBIC][name], row.statistics[name].seed_std
     text = f"{change.mean:+.{digits}f} [{change.low:+.{digits}f}, {change.high:+.{digits}f}]"
     return text if noise is None else f"{text} ± {noise:.{digits}f}"
+
+
+def _spectrum(result: QualityResult) -> list[str]:
+    """How much more power than the true HR images every row has, ring by ring."""
+    truth = next(row for row in result.rows if row.key == HR).statistics
+    if SPECTRUM[0] not in truth:
+        return []
+    rows = []
+    for row in (row for row in result.rows if row.key != HR):
+        gaps = [row.statistics[name].mean - truth[name].mean for name in SPECTRUM]
+        largest = max(gaps, key=abs)
+        rows.append([_label(row), *[f"{gap:+.1f}" for gap in gaps], f"{largest:+.1f}"])
+    rings = [f"to {n / 10:.1f}" for n in range(1, len(SPECTRUM) + 1)]
+    title = (
+        "Power less the true HR images', dB, in rings of a tenth of the Nyquist frequency; means over images:"
+    )
+    return [title, "", *markdown_table(["", *rings, "largest"], rows), ""]
 
 
 def _diversity(result: QualityResult) -> list[str]:

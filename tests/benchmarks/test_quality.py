@@ -23,16 +23,26 @@ from edge_sr.metrics import psnr
 from edge_sr.pipeline import Upscaler
 from edge_sr.spec import Precision
 from export.bundle import Model
+from tests.benchmarks.test_features import encoder
 from tests.fakes import write_tiny_bundle
 
 
 @pytest.fixture(scope="module")
-def outcome(bundle: Bundle, pairs_folder: Path, lpips_weights: Path, vae_run: Path) -> Outcome:
+def outcome(
+    bundle: Bundle,
+    pairs_folder: Path,
+    lpips_weights: Path,
+    vae_run: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Outcome:
     """A whole run with everything in it."""
+    features = tmp_path_factory.mktemp("features") / "encoder.pth"
+    torch.save(encoder(), features)
     request = Request(
         bundle.folder,
         pairs_folder,
         lpips=lpips_weights,
+        features=features,
         vae=vae_run,
         presets=("mean",),
         seeds=2,
@@ -61,8 +71,31 @@ def test_the_scoreboard_has_its_rows_in_order(outcome: Outcome) -> None:
 def test_the_record_reads_back_from_its_json(outcome: Outcome) -> None:
     text = to_json(outcome.record)
     assert QualityResult.model_validate_json(text) == outcome.record
-    assert json.loads(text)["schema_version"] == 1
+    assert json.loads(text)["schema_version"] == 2
     assert "/" not in json.loads(text)["environment"]["command"]
+
+
+def test_a_result_of_the_first_version_opens() -> None:
+    path = Path(__file__).parents[2] / "benchmarks/results/quality-cxr-x4-fp32-test.json"
+    text = path.read_text(encoding="utf-8")
+    first = json.loads(text) | {"schema_version": 1}
+    first.pop("features", None)
+    assert QualityResult.model_validate_json(json.dumps(first)).features is None
+
+
+def test_the_second_judge_scores_every_row_and_holds_the_controls_against_the_loop(outcome: Outcome) -> None:
+    assert outcome.record.features is not None
+    assert all("feature_distance" in found.values for found in outcome.record.rows if found.key != "hr")
+    claims = [check.claim for check in outcome.record.checks if check.claim.startswith("feature distance")]
+    assert len(claims) == 3
+
+
+def test_the_table_shows_the_power_of_every_row_less_the_true_images(outcome: Outcome) -> None:
+    names = [f"power_to_0.{n}_nyquist_db" for n in range(1, 10)]
+    bicubic, truth = row(outcome, "bicubic").statistics, row(outcome, "hr").statistics
+    gaps = [bicubic[name].mean - truth[name].mean for name in names]
+    cells = " | ".join([*(f"{gap:+.1f}" for gap in gaps), f"{max(gaps, key=abs):+.1f}"])
+    assert f"| bicubic | {cells} |" in outcome.markdown
 
 
 def test_raw_values_are_kept_for_every_seed_and_image(outcome: Outcome) -> None:

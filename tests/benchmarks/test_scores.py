@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 
-from benchmarks.scores import CEILING_DB, LPIPS_NAME, METRICS, Judge
+from benchmarks.scores import CEILING_DB, FEATURES_NAME, LPIPS_NAME, METRICS, SPECTRUM, Judge
 from edge_sr.image import downsample, to_unit
 from export.perceptual import LPIPS
 
@@ -59,7 +60,18 @@ def test_sharpness_needs_no_hr_image(judge: Judge, hr: Gray, lr: Gray) -> None:
 
 def test_without_lpips_weights_every_other_metric_is_there(judge: Judge, hr: Gray, lr: Gray) -> None:
     (values,) = judge.compare([hr], hr, lr, reconstruction=hr)
-    assert set(values) == set(METRICS) - {LPIPS_NAME}
+    assert set(values) == set(METRICS) - {LPIPS_NAME, FEATURES_NAME}
+
+
+def test_a_blurred_image_lacks_power_where_the_frequencies_are_high(hr: Gray, lr: Gray) -> None:
+    judge = Judge(scale=4, degradation="nearest", lpips=None, has_spectrum=True)
+    blurred = cv2.GaussianBlur(hr, (0, 0), 2.0)
+    sharp, flat = judge.inspect(hr, lr), judge.inspect(blurred, lr)
+    gaps = [flat[name] - sharp[name] for name in SPECTRUM]
+    # A Gaussian of 2 pixels takes exp(-(2 pi f 2)^2 / 2), squared, of the power at f cycles a pixel.
+    assert gaps[0] == pytest.approx(-20 * np.log10(np.e) * (2 * np.pi * 0.025 * 2) ** 2 / 2, abs=0.6)
+    assert gaps[0] > gaps[1] > gaps[2] > gaps[3]
+    assert not set(SPECTRUM) & set(Judge(scale=4, degradation="nearest", lpips=None).inspect(hr, lr))
 
 
 def test_pixels_are_hallucinated_and_lost_beyond_the_autoencoders_error(
