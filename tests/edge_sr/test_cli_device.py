@@ -240,5 +240,4 @@ def test_every_int8_engine_of_the_shipped_bundle_is_built_without_a_gpu(
         graph = shipped.graph(Component(engine["component"]), Precision.INT8_FP16)
         assert sidecar["key"]["graph_sha256"] == graph.sha256
         assert sidecar["kind"] == "rtx-portable" and sidecar["bytes"] == Path(engine["path"]).stat().st_size
-        # The plan leaves the encoder out of INT8.
-        assert ("QUANTIZE" in sidecar["layers"]) == (engine["component"] != "encoder")
+        assert "QUANTIZE" in sidecar["layers"]
