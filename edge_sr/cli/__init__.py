@@ -18,6 +18,7 @@ from edge_sr.cli.demo import demo
 from edge_sr.cli.doctor import doctor
 from edge_sr.cli.info import info
 from edge_sr.cli.selftest import selftest
+from edge_sr.cli.serve import serve
 from edge_sr.cli.upscale import upscale
 from edge_sr.errors import ConfigError, EdgeSRError
 
@@ -35,7 +36,7 @@ def cli() -> None:
     """
 
 
-for command in (upscale, demo, info, doctor, selftest, build_engine):
+for command in (upscale, serve, demo, info, doctor, selftest, build_engine):
     cli.add_command(command)
 
 

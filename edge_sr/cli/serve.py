@@ -1,0 +1,89 @@
+"""`edge-sr serve`: the service."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from edge_sr.backends import BACKENDS
+from edge_sr.backends.choice import AUTO
+from edge_sr.cli.common import BUNDLE, ENGINE_DIR, notes_of, open_upscaler
+from edge_sr.errors import UsageError
+from edge_sr.pipeline import Upscaler
+from edge_sr.service.settings import ServiceSettings, load_settings
+from edge_sr.spec import Precision
+
+__all__ = ["serve"]
+
+LOG = logging.getLogger("edge_sr.service")
+
+
+@click.command()
+@click.option("--host", help="Address to listen on. [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 takes a free one. [default: 8080]")
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="Settings in TOML or JSON; options go over them."
+)
+@click.option(
+    "--insecure", is_flag=True, default=None, help="Listen beyond this machine without asking who asks."
+)
+@click.option("--bundle", type=BUNDLE, help="Bundle folder. [default: the shipped cxr-x4]")
+@click.option("--backend", type=click.Choice([AUTO, *BACKENDS]), help="As in upscale. [default: auto]")
+@ENGINE_DIR
+@click.option("--precision", type=click.Choice([str(p) for p in Precision]), help="As in upscale.")
+@click.option("--threads", type=click.IntRange(0, 256), help="CPU threads. [default: all]")
+@click.option("--batch", type=click.IntRange(1, 64), help="Tiles at once. [default: 1]")
+def serve(config: Path | None, **options: Any) -> None:
+    """Serve images over HTTP: POST /v1/upscale, described in /openapi.json.
+
+    SIGTERM lets running requests finish and refuses new ones. Exit code 78 is a bad configuration.
+    """
+    settings = load_settings(config, **options)
+    try:
+        from edge_sr.service import server
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"the service needs {error.name}, which is not installed", hint='pip install "edge-sr[service]"'
+        ) from error
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    sock = server.listen(settings)
+    host, port = sock.getsockname()[:2]
+    place = f"[{host}]" if ":" in host else host
+    click.echo(f"listening on http://{place}:{port}", err=True)
+    # uvicorn drains on SIGTERM, and then raises it again: an orderly end is no death by a signal.
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        with sock:
+            server.serve(_opener(settings), settings, sock)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(_signal: int, _frame: FrameType | None) -> None:
+    """What is left of a SIGTERM after the service has drained, or before it has begun."""
+    raise click.exceptions.Exit(0)
+
+
+def _opener(settings: ServiceSettings) -> Callable[[], Upscaler]:
+    def opened() -> Upscaler:
+        upscaler, running = open_upscaler(
+            settings.bundle,
+            settings.backend,
+            precision=settings.precision,
+            threads=settings.threads,
+            batch=settings.batch,
+            engine_dir=settings.engine_dir,
+        )
+        LOG.info("%s, %s, on %s", upscaler.bundle.manifest.name, upscaler.precision, running)
+        for note in notes_of(upscaler):
+            LOG.info("%s", note)
+        return upscaler
+
+    return opened

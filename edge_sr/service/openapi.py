@@ -1,0 +1,157 @@
+"""The OpenAPI 3.1 description of the service, as data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edge_sr import __version__
+from edge_sr.service.parameters import DICOM, JSON, PNG
+from edge_sr.service.problems import MEDIA_TYPE
+
+__all__ = ["document"]
+
+Json = dict[str, Any]
+
+_PROBLEM: Json = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "instance"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+        "hint": {"type": "string"},
+        "field": {"type": "string"},
+    },
+}
+_RESULT: Json = {
+    "type": "object",
+    "required": ["width", "height", "bit_depth", "scale", "consistency_db", "provenance", "image"],
+    "properties": {
+        "width": {"type": "integer"},
+        "height": {"type": "integer"},
+        "bit_depth": {"enum": [8, 16]},
+        "scale": {"type": "integer"},
+        "tiles": {"type": "integer"},
+        "seconds": {"type": "object", "additionalProperties": {"type": "number"}},
+        "consistency_db": {"type": "number"},
+        "consistency_alarm_db": {"type": ["number", "null"]},
+        "is_alarming": {"type": ["boolean", "null"]},
+        "uncertainty": {"type": ["object", "null"]},
+        "change": {"type": ["object", "null"]},
+        "notices": {"type": "array", "items": {"type": "string"}},
+        "disclaimer": {"type": "string"},
+        "provenance": {"type": "object"},
+        "image": {
+            "type": "object",
+            "required": ["media_type", "base64"],
+            "properties": {
+                "media_type": {"const": PNG},
+                "base64": {"type": "string", "contentEncoding": "base64"},
+            },
+        },
+    },
+}
+_REFUSALS = {
+    "404": "There is no such thing.",
+    "406": "No media type of the Accept header can be given.",
+    "408": "The body did not arrive in time.",
+    "413": "The body is too large.",
+    "415": "The body is of a type that is not read.",
+    "422": "The body cannot be decoded, is refused, or a parameter is wrong.",
+    "429": "The queue is full; Retry-After says when to come again.",
+    "500": "The service failed.",
+    "503": "The service is starting or stopping.",
+    "504": "The deadline has passed.",
+}
+_BINARY: Json = {"type": "string", "format": "binary"}
+_FORM: Json = {"type": "object", "required": ["file"], "properties": {"file": _BINARY}}
+_BODIES: Json = {
+    **{media: {"schema": _BINARY} for media in (PNG, "image/jpeg", "image/tiff", DICOM)},
+    "multipart/form-data": {"schema": _FORM},
+}
+
+
+def _refusals(*statuses: str) -> Json:
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": _REFUSALS[status], "content": content} for status in statuses}
+
+
+def _query(name: str, description: str, **schema: Any) -> Json:
+    return {"name": name, "in": "query", "description": description, "schema": {"type": "integer", **schema}}
+
+
+def _header(description: str, **schema: Any) -> Json:
+    return {"description": description, "schema": {"type": "string", **schema}}
+
+
+def _get(operation: str, summary: str, *, media_type: str = JSON, **more: Any) -> Json:
+    """A GET that answers 200; `more` are its other responses, and its parameters."""
+    schema = {"type": "object"} if media_type == JSON else {"type": "string"}
+    answer = {"description": summary, "content": {media_type: {"schema": schema}}}
+    responses = {"200": answer, **more.pop("responses", {})}
+    return {"get": {"operationId": operation, "summary": summary, "responses": responses, **more}}
+
+
+_NOT_READY: Json = {
+    "503": {"description": "Not ready.", "content": {JSON: {"schema": {"type": "object"}}}},
+}
+_UPSCALE: Json = {
+    "operationId": "upscale",
+    "summary": "Enlarge an image. Detail above its resolution is generated; not for diagnosis.",
+    "parameters": [
+        _query("seed", "Of the noise.", minimum=0, maximum=2**64 - 1, default=0),
+        _query("steps", "Of the loop.", minimum=1),
+        _query("samples", "Average so many.", minimum=1),
+        _query("scale", "Enlarge so many times.", minimum=1, maximum=256),
+        {"name": "X-Request-Id", "in": "header", "schema": {"type": "string"}},
+    ],
+    "requestBody": {"required": True, "content": _BODIES},
+    "responses": {
+        "200": {
+            "description": f"The enlarged image; {DICOM} only from DICOM.",
+            "headers": {
+                "Server-Timing": _header("Milliseconds by stage."),
+                "X-Request-Id": _header("The request's own, or a new one."),
+                "X-Consistency-DB": _header("PSNR of the result, made small again, against the input."),
+                "X-Consistency-Alarm": _header(
+                    "Whether true images are more consistent.", enum=["true", "false", "unknown"]
+                ),
+                "X-Disclaimer": _header("What the image is not for."),
+            },
+            "content": {
+                PNG: {"schema": _BINARY},
+                DICOM: {"schema": _BINARY},
+                JSON: {"schema": {"$ref": "#/components/schemas/Result"}},
+            },
+        },
+        **_refusals("406", "408", "413", "415", "422", "429", "500", "503", "504"),
+    },
+}
+
+
+def document() -> Json:
+    """The whole description; a new object each time."""
+    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "edge-sr", "version": __version__, "license": {"name": "Apache-2.0"}},
+        "paths": {
+            "/v1/upscale": {"post": _UPSCALE},
+            "/healthz": _get("healthz", "The process answers."),
+            "/readyz": _get("readyz", "Requests are taken.", responses=_NOT_READY),
+            "/metrics": _get("metrics", "Figures for Prometheus.", media_type="text/plain"),
+            "/openapi.json": _get("openapi", "This document."),
+            "/v2": _get("server_metadata", "Open Inference Protocol: the server."),
+            "/v2/health/live": _get("server_live", "Open Inference Protocol: alive."),
+            "/v2/health/ready": _get("server_ready", "Open Inference Protocol: ready.", responses=_NOT_READY),
+            "/v2/models/{name}": _get(
+                "model_metadata",
+                "Open Inference Protocol: the model.",
+                parameters=[name],
+                responses=_refusals("404", "503"),
+            ),
+        },
+        "components": {"schemas": {"Problem": _PROBLEM, "Result": _RESULT}},
+    }

@@ -1,0 +1,125 @@
+"""What a request asks for: query parameters, and the media type of the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge_sr.cascade import plan_scale
+from edge_sr.image import Limits
+from edge_sr.manifest import Manifest
+from edge_sr.result import Settings
+from edge_sr.service.problems import Problem
+from edge_sr.service.settings import ServiceSettings
+
+__all__ = ["DICOM", "JSON", "PNG", "Parameters", "negotiate", "parse_parameters"]
+
+PNG, JSON, DICOM = "image/png", "application/json", "application/dicom"
+
+
+class Parameters(BaseModel):
+    """The query of an upscale request.
+
+    Attributes:
+        seed: Of the noise; the same seed gives the same bytes.
+        steps: Of the loop; None for the bundle's own.
+        samples: Of how many the result is the mean; None for the bundle's own.
+        scale: The wanted enlargement; None for the model's own.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: Annotated[int, Field(ge=0, le=2**64 - 1)] = 0
+    steps: Annotated[int, Field(ge=1)] | None = None
+    samples: Annotated[int, Field(ge=1)] | None = None
+    scale: Annotated[int, Field(ge=1, le=256)] | None = None
+
+    def resolve(self, manifest: Manifest, limits: ServiceSettings) -> Settings:
+        """What the engine is told.
+
+        Raises:
+            UsageError: The model does not offer the scale.
+            Problem: 422, the bundle's timesteps are fewer than the steps.
+        """
+        diffusion = manifest.diffusion
+        if self.steps is not None and self.steps > diffusion.timesteps:
+            raise _refused("steps", f"at most {diffusion.timesteps}, the timesteps of this model")
+        changes = {"steps": self.steps, "samples": self.samples}
+        given = {name: value for name, value in changes.items() if value is not None}
+        return Settings(
+            diffusion.presets[diffusion.default].model_copy(update=given),
+            self.seed,
+            limits=Limits(max_bytes=limits.max_bytes, max_pixels=limits.max_pixels),
+            scale=plan_scale(self.scale, manifest.scale).scale,
+        )
+
+
+def parse_parameters(query: Iterable[tuple[str, str]], limits: ServiceSettings) -> Parameters:
+    """Reads a query.
+
+    Raises:
+        Problem: 422, with the field: it is unknown, given twice, no whole number, or out of range. What was
+            given is not repeated.
+    """
+    values: dict[str, str] = {}
+    for name, value in query:
+        if name not in Parameters.model_fields:
+            raise _refused(
+                "query", f"has an unknown parameter; known are {', '.join(Parameters.model_fields)}"
+            )
+        if name in values:
+            raise _refused(name, "was given twice")
+        values[name] = value
+    try:
+        parameters = Parameters.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        raise _refused(str(first["loc"][0]), first["msg"]) from error
+    for name, most in (("steps", limits.max_steps), ("samples", limits.max_samples)):
+        if (getattr(parameters, name) or 0) > most:
+            raise _refused(name, f"at most {most} on this service")
+    return parameters
+
+
+def _refused(field: str, why: str) -> Problem:
+    return Problem(422, f"{field}: {why}", field=field)
+
+
+def negotiate(accept: str, offered: Sequence[str]) -> str:
+    """The offered media type that an Accept header prefers (RFC 9110, section 12.5.1).
+
+    Args:
+        accept: The header; empty for anything.
+        offered: By our own preference, which decides where the client has none.
+
+    Raises:
+        Problem: 406, none of them is accepted.
+    """
+    ranges = [_range(part) for part in accept.split(",") if part.strip()] or [("*/*", 1.0)]
+    ranked = sorted(offered, key=lambda media: -_quality(media, ranges))
+    if not ranked or _quality(ranked[0], ranges) <= 0:
+        raise Problem(406, f"the answer can be {', '.join(offered)}", field="Accept")
+    return ranked[0]
+
+
+def _range(part: str) -> tuple[str, float]:
+    """A media range and its quality; one whose quality cannot be read is not wanted."""
+    media, *parameters = (text.strip().lower() for text in part.split(";"))
+    for text in parameters:
+        if text.startswith("q="):
+            try:
+                return media, min(1.0, max(0.0, float(text[2:])))
+            except ValueError:
+                return media, 0.0
+    return media, 1.0
+
+
+def _quality(media: str, ranges: Sequence[tuple[str, float]]) -> float:
+    """The quality that the most specific range gives to a media type; 0 where none matches."""
+    for wanted in (media, f"{media.partition('/')[0]}/*", "*/*"):
+        found = [quality for name, quality in ranges if name == wanted]
+        if found:
+            return max(found)
+    return 0.0
