@@ -18,7 +18,33 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(path_type=Path)
 RESULTS = Path(__file__).parent / "results"
 EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
-PRECISIONS = click.Choice([str(p) for p in Precision])
+
+# What several commands ask for, in the same words.
+BUNDLE = click.option(
+    "--bundle", type=FOLDER, default=default_bundle, show_default="the shipped cxr-x4", help="Bundle folder."
+)
+PAIRS = click.option("--pairs", type=FOLDER, required=True, help="Folder with hr_256/ and lr_64/.")
+LPIPS = click.option("--lpips", type=FOLDER, help="Folder with squeezenet1_1.pth (and lpips' squeeze.pth).")
+PRECISION = click.option(
+    "--precision",
+    type=click.Choice([str(p) for p in Precision]),
+    default=str(Precision.FP32),
+    callback=lambda _context, _option, value: Precision(value),
+)
+SEEDS = click.option("--seeds", type=click.IntRange(1), default=3, help="Seeds 0, 1, ...")
+LIMIT = click.option("--limit", type=click.IntRange(0), default=0, help="Images at most; 0 for all.")
+BATCH = click.option(
+    "--batch", type=click.IntRange(1, 64), default=4, help="Images at once, where nothing is timed."
+)
+THREADS = click.option(
+    "--threads", type=click.IntRange(0, 256), default=0, help="CPU threads; 0 for all cores."
+)
+DEGRADATION = click.option(
+    "--degradation", default="not stated", help="How the LR images were made, in words."
+)
+OUT = click.option(
+    "--out", type=FILE, show_default="in benchmarks/results", help="FOLDER/NAME of the results."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -27,28 +53,26 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--bundle", type=FOLDER, help="Bundle folder. [default: the shipped cxr-x4]")
-@click.option("--pairs", type=FOLDER, required=True, help="Folder with hr_256/ and lr_64/.")
-@click.option("--lpips", type=FOLDER, help="Folder with squeezenet1_1.pth (and lpips' squeeze.pth).")
+@BUNDLE
+@PAIRS
+@LPIPS
 @click.option(
     "--features", type=FILE, help="A tiny autoencoder's encoder (TAESD and the like): a second judge."
 )
 @click.option("--vae", type=FOLDER, help="The run that trained the autoencoder, for its ceiling.")
-@click.option("--precision", type=PRECISIONS, default=str(Precision.FP32))
+@PRECISION
 @click.option("--preset", "presets", multiple=True, help="A preset to show beside the default; repeatable.")
-@click.option("--seeds", type=click.IntRange(1), default=3, help="Seeds 0, 1, ...")
-@click.option("--limit", type=click.IntRange(0), default=0, help="Images at most; 0 for all.")
-@click.option("--batch", type=click.IntRange(1, 64), default=4, help="Images at once.")
-@click.option("--threads", type=click.IntRange(0, 256), default=0, help="CPU threads; 0 for all cores.")
-@click.option("--degradation", default="not stated", help="How the LR images were made, in words.")
-@click.option("--out", type=FILE, help="FOLDER/NAME of the results. [default: in benchmarks/results]")
+@SEEDS
+@LIMIT
+@BATCH
+@THREADS
+@DEGRADATION
+@OUT
 def quality(out: Path | None, **options: Any) -> None:
     """Score a bundle against bicubic, its own parts and the true HR images."""
     from benchmarks.quality import Request, run_quality
     from benchmarks.records import check_writable, save
 
-    options["bundle"] = options["bundle"] or default_bundle()
-    options["precision"] = Precision(options["precision"])
     request = Request(**options)
     out = out or RESULTS / f"quality-{request.bundle.name}-{request.precision}-{request.pairs.name}"
     check_writable(out)
@@ -59,19 +83,19 @@ def quality(out: Path | None, **options: Any) -> None:
 
 
 @cli.command()
-@click.option("--bundle", type=FOLDER, help="Bundle folder. [default: the shipped cxr-x4]")
-@click.option("--precision", type=PRECISIONS, default=str(Precision.FP32))
+@BUNDLE
+@PRECISION
 @click.option("--steps", type=click.IntRange(1), default=20)
 @click.option("--repeats", type=click.IntRange(3), default=30, help="Measurements of each.")
-@click.option("--threads", type=click.IntRange(0, 256), default=0, help="CPU threads; 0 for all cores.")
-@click.option("--out", type=FILE, help="FOLDER/NAME of the results. [default: in benchmarks/results]")
-def loop(bundle: Path | None, precision: str, out: Path | None, **options: Any) -> None:
+@THREADS
+@OUT
+def loop(out: Path | None, **options: Any) -> None:
     """Time the loop against its engine calls, and the whole against eager torch."""
     from benchmarks.loop import Request, run_loop
     from benchmarks.records import check_writable, save
     from benchmarks.report import loop_report
 
-    request = Request(bundle or default_bundle(), Precision(precision), **options)
+    request = Request(**options)
     out = out or RESULTS / f"loop-{request.bundle.name}-{request.precision}"
     check_writable(out)
     result = run_loop(request, arguments=sys.argv[1:], track=progress)
@@ -80,21 +104,19 @@ def loop(bundle: Path | None, precision: str, out: Path | None, **options: Any) 
 
 
 @cli.command()
-@click.option("--bundle", type=FOLDER, help="Bundle folder. [default: the shipped cxr-x4]")
+@BUNDLE
 @click.option("--control", type=FOLDER, required=True, help="The same model, quantised naively.")
 @click.option("--data", "pairs", type=FOLDER, required=True, help="Folder with hr_256/ and lr_64/.")
-@click.option("--lpips", type=FOLDER, help="Folder with squeezenet1_1.pth (and lpips' squeeze.pth).")
-@click.option("--seeds", type=click.IntRange(1), default=3, help="Seeds 0, 1, ...")
-@click.option("--limit", type=click.IntRange(0), default=0, help="Images at most; 0 for all.")
+@LPIPS
+@SEEDS
+@LIMIT
 @click.option(
     "--rounds", type=click.IntRange(3), default=60, help="Images that every row is timed on, in turns."
 )
-@click.option(
-    "--batch", type=click.IntRange(1, 64), default=4, help="Images at once, where nothing is timed."
-)
-@click.option("--threads", type=click.IntRange(0, 256), default=0, help="CPU threads; 0 for all cores.")
-@click.option("--degradation", default="not stated", help="How the LR images were made, in words.")
-@click.option("--out", type=FILE, help="FOLDER/NAME of the results. [default: in benchmarks/results]")
+@BATCH
+@THREADS
+@DEGRADATION
+@OUT
 def ladder(out: Path | None, **options: Any) -> None:
     """FP32, FP16 (emulated), INT8 and a naive INT8 control side by side: what each costs and gains.
 
@@ -104,7 +126,6 @@ def ladder(out: Path | None, **options: Any) -> None:
     from benchmarks.ladder.run import Request, run_ladder
     from benchmarks.records import check_writable, save
 
-    options["bundle"] = options["bundle"] or default_bundle()
     request = Request(**options)
     out = out or RESULTS / f"ladder-{request.bundle.name}-{request.pairs.name}"
     check_writable(out)
@@ -116,25 +137,23 @@ def ladder(out: Path | None, **options: Any) -> None:
 
 
 @cli.command()
-@click.option("--bundle", type=FOLDER, help="Bundle folder. [default: the shipped cxr-x4]")
-@click.option("--pairs", type=FOLDER, required=True, help="Folder with hr_256/ and lr_64/.")
-@click.option("--lpips", type=FOLDER, help="Folder with squeezenet1_1.pth (and lpips' squeeze.pth).")
+@BUNDLE
+@PAIRS
+@LPIPS
 @click.option("--vae", type=FOLDER, help="The run that trained the autoencoder, for hallucination and loss.")
-@click.option("--precision", type=PRECISIONS, default=str(Precision.FP32))
+@PRECISION
 @click.option("--samples", type=click.IntRange(4, 64), default=8, help="Samples that a spread is taken over.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Of all samples.")
 @click.option("--limit", type=click.IntRange(0), default=16, help="Images at most; 0 for all.")
-@click.option("--batch", type=click.IntRange(1, 64), default=4, help="Images at once.")
-@click.option("--threads", type=click.IntRange(0, 256), default=0, help="CPU threads; 0 for all cores.")
-@click.option("--degradation", default="not stated", help="How the LR images were made, in words.")
-@click.option("--out", type=FILE, help="FOLDER/NAME of the results. [default: in benchmarks/results]")
+@BATCH
+@THREADS
+@DEGRADATION
+@OUT
 def evidence(out: Path | None, **options: Any) -> None:
     """Hold what a result says of itself against the truth: residual, spread, invention, back-projection."""
     from benchmarks.evidence.run import Request, run_evidence
     from benchmarks.records import check_writable, save
 
-    options["bundle"] = options["bundle"] or default_bundle()
-    options["precision"] = Precision(options["precision"])
     request = Request(**options)
     out = out or RESULTS / f"evidence-{request.bundle.name}-{request.precision}-{request.pairs.name}"
     check_writable(out)
@@ -145,22 +164,20 @@ def evidence(out: Path | None, **options: Any) -> None:
 
 
 @cli.command()
-@click.option("--bundle", type=FOLDER, help="Bundle folder. [default: the shipped cxr-x4]")
+@BUNDLE
 @click.option("--images", type=FOLDER, required=True, help="Folder of 8-bit PNG images larger than a tile.")
-@click.option("--precision", type=PRECISIONS, default=str(Precision.FP32))
+@PRECISION
 @click.option("--side", type=click.IntRange(1), default=160, help="LR pixels of the square that is cut out.")
 @click.option("--limit", type=click.IntRange(1), default=4, help="Images at most.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Of the noise.")
-@click.option("--threads", type=click.IntRange(0, 256), default=0, help="CPU threads; 0 for all cores.")
-@click.option("--out", type=FILE, help="FOLDER/NAME of the results. [default: in benchmarks/results]")
+@THREADS
+@OUT
 def seams(out: Path | None, **options: Any) -> None:
     """Measure whether tiles show, blended at the end and blended after every step."""
     from benchmarks.records import check_writable, save
     from benchmarks.seams.report import seams_report
     from benchmarks.seams.run import Request, run_seams
 
-    options["bundle"] = options["bundle"] or default_bundle()
-    options["precision"] = Precision(options["precision"])
     request = Request(**options)
     out = out or RESULTS / f"seams-{request.bundle.name}-{request.precision}"
     check_writable(out)
