@@ -25,7 +25,7 @@ ALL  := $(VENV)/.stamp-all
 .DELETE_ON_ERROR:
 # Two pips must not write to one environment, nor a test run while one does; nothing here gains from -j.
 .NOTPARALLEL:
-.PHONY: help venv demo test test-all lint format train clean
+.PHONY: help venv demo serve test test-all lint format train clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ venv: $(BASE)  ## make .venv with all that needs no torch
 
 demo: $(BASE)  ## a real chest radiograph, before and after (ARGS="--input FILE" for another image)
 	$(BIN)/edge-sr demo $(ARGS)
+
+serve: $(BASE)  ## the service and its page, at http://127.0.0.1:8080 (ARGS="--port 9000" for another place)
+	$(BIN)/edge-sr serve $(ARGS)
 
 test: $(BASE)  ## the tests that need no torch and no GPU
 	$(BIN)/python -m pytest -m "not torch and not gpu and not slow" $(ARGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import random
+import shutil
 import sys
 from pathlib import Path
 
@@ -66,12 +67,22 @@ def data_dir() -> Path:
     return Path(os.environ["EDGE_SR_DATA"])
 
 
+def find_chromium() -> str | None:
+    """Where a Chromium is: the one that EDGE_SR_CHROMIUM names, or one on the path."""
+    names = (os.environ.get("EDGE_SR_CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
+    return next((found for found in map(shutil.which, names) if found), None)
+
+
 def _missing() -> dict[str, str]:
     """Return the marks whose needs are not met here, each with the reason to show."""
     gpu_nodes = (Path("/dev/nvidiactl"), Path("/dev/nvmap"))  # a desktop card; a Jetson
     needs = {
         "torch": (_is_installed("torch"), "torch is not installed; `make test-all` installs it"),
         "gpu": (any(node.exists() for node in gpu_nodes), "no NVIDIA GPU here"),
+        "browser": (
+            find_chromium() and _is_installed("playwright") and _is_installed("axe_playwright_python"),
+            "Chromium, or the extra page-check that drives it, is not installed",
+        ),
         "data": ("EDGE_SR_DATA" in os.environ, "EDGE_SR_DATA names no folder of real images"),
     }
     return {mark: reason for mark, (is_met, reason) in needs.items() if not is_met}

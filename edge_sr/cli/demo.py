@@ -25,6 +25,7 @@ from edge_sr.image import (
     LoadedImage,
     encode_png,
     read_image,
+    refuse_overwrite,
     resize_area,
     resize_bicubic,
     split_luminance,
@@ -62,6 +63,9 @@ def demo(source: Path | None, out: Path, as_json: bool, **options: Any) -> None:
     The image is reduced to the model's input size and enlarged again, so that the result can be held against
     what was there.
     """
+    given = out.with_name(f"{out.stem}-input.png")
+    for file in (out, given):
+        refuse_overwrite([] if source is None else [source], file)
     original = _radiograph() if source is None else _gray(read_image(source))
     upscaler, running = open_upscaler(options["bundle"], options["backend"], **pick(options))
     with upscaler:
@@ -82,8 +86,10 @@ def demo(source: Path | None, out: Path, as_json: bool, **options: Any) -> None:
             footer="Detail above the input's resolution is generated. Research use only, not for diagnosis.",
         )
         write_atomic(out, encode_png(picture, text=result.provenance))
+        write_atomic(given, encode_png(small, text={}))
         facts: dict[str, Any] = {
             "picture": str(out),
+            "input_picture": str(given),
             "input": [manifest.tile] * 2,
             "output": [manifest.tile * manifest.scale] * 2,
             "steps": settings.preset.steps,
@@ -166,4 +172,8 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         lines.append(
             f"{name:<10} {figure['psnr_db']:.2f} dB, SSIM {figure['ssim']:.3f} against the reference"
         )
-    return [*lines, f"picture    {facts['picture']}"]
+    return [
+        *lines,
+        f"picture    {facts['picture']}",
+        f"input      {facts['input_picture']}, for `edge-sr serve` and its page",
+    ]

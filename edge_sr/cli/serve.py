@@ -41,7 +41,7 @@ LOG = logging.getLogger("edge_sr.service")
 @click.option("--threads", type=click.IntRange(0, 256), help="CPU threads. [default: all]")
 @click.option("--batch", type=click.IntRange(1, 64), help="Tiles at once. [default: 1]")
 def serve(config: Path | None, **options: Any) -> None:
-    """Serve images over HTTP: POST /v1/upscale, described in /openapi.json.
+    """Serve images over HTTP: a page at /, and POST /v1/upscale, described in /openapi.json.
 
     SIGTERM lets running requests finish and refuses new ones. Exit code 78 is a bad configuration.
     """
@@ -56,7 +56,7 @@ def serve(config: Path | None, **options: Any) -> None:
     sock = server.listen(settings)
     host, port = sock.getsockname()[:2]
     place = f"[{host}]" if ":" in host else host
-    click.echo(f"listening on http://{place}:{port}", err=True)
+    click.echo(f"listening on http://{place}:{port}, where a browser finds a page", err=True)
     # uvicorn drains on SIGTERM, and then raises it again: an orderly end is no death by a signal.
     before = signal.signal(signal.SIGTERM, _end)
     try:

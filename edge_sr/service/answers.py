@@ -1,39 +1,55 @@
-"""A result as an answer: PNG, a derived DICOM object, or JSON with the PNG in it."""
+"""A result as an answer: PNG, a derived DICOM object, or JSON with the PNG in it and more beside."""
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from functools import partial
 from typing import Any
 
 from edge_sr import dicom
-from edge_sr.image import encode_png
+from edge_sr.image import LoadedImage, encode_png
 from edge_sr.result import Result
-from edge_sr.service.parameters import DICOM, JSON
+from edge_sr.service.parameters import DICOM, JSON, PNG, Include
+from edge_sr.service.pictures import embedded, pictures
 
 __all__ = ["encode", "headers_of", "server_timing"]
 
 
-def encode(result: Result, source: dicom.Source | None, media_type: str) -> bytes:
+def encode(
+    result: Result,
+    image: LoadedImage,
+    source: dicom.Source | None,
+    media_type: str,
+    include: Set[Include] = frozenset(),
+) -> bytes:
     """The answer's body.
 
     Args:
         result: What the engine made.
+        image: What it was made from, as it was decoded.
         source: What a derived object is made from; None where the input was not DICOM.
         media_type: One of PNG, JSON, and DICOM where there is a source.
+        include: What comes beside the result in JSON.
 
     Raises:
         OutputError: It cannot be written.
     """
-    if media_type == DICOM and source is not None:
-        record = dicom.Record.of(json.loads(result.provenance["edge-sr"]))
-        return dicom.derive(source, result.pixels, record)
+    derived = partial(_derived, result, source) if source is not None else None
+    if media_type == DICOM and derived is not None:
+        return derived()
     png = encode_png(result.pixels, text=result.provenance)
-    return json.dumps(_document(result, png)).encode() if media_type == JSON else png
+    if media_type != JSON:
+        return png
+    return json.dumps(_document(result, png, include, pictures(result, image, derived, include))).encode()
 
 
-def _document(result: Result, png: bytes) -> dict[str, Any]:
+def _derived(result: Result, source: dicom.Source) -> bytes:
+    record = dicom.Record.of(json.loads(result.provenance["edge-sr"]))
+    return dicom.derive(source, result.pixels, record)
+
+
+def _document(result: Result, png: bytes, include: Set[Include], beside: dict[str, Any]) -> dict[str, Any]:
     height, width = result.pixels.shape[:2]
     return {
         "width": width,
@@ -42,11 +58,12 @@ def _document(result: Result, png: bytes) -> dict[str, Any]:
         "scale": result.scale,
         "tiles": result.tiles,
         "seconds": {name: round(value, 6) for name, value in result.seconds.items()},
-        **result.trust(has_evidence=False),
+        **result.trust(has_evidence=Include.CHANGE in include),
         "notices": list(result.notices),
         "disclaimer": result.provenance["Disclaimer"],
         "provenance": json.loads(result.provenance["edge-sr"]),
-        "image": {"media_type": "image/png", "base64": base64.b64encode(png).decode("ascii")},
+        "image": embedded(PNG, png),
+        "images": beside,
     }
 
 

@@ -24,7 +24,9 @@ from edge_sr.result import Settings, upscale_image
 from edge_sr.service.access import Access, problem_response
 from edge_sr.service.counters import CONTENT_TYPE, Counters
 from edge_sr.service.openapi import document
+from edge_sr.service.page import index, info, load_static, static
 from edge_sr.service.problems import Problem, problem_of
+from edge_sr.service.progress import progress
 from edge_sr.service.settings import ServiceSettings
 from edge_sr.service.upscaling import Service, upscale
 from edge_sr.service.worker import State, Worker
@@ -63,6 +65,7 @@ def create_app(worker: Worker, settings: ServiceSettings) -> Starlette:
         settings: What requests may ask for.
     """
     counters = Counters(worker)
+    load_static()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -161,7 +164,11 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 
 ROUTES: tuple[tuple[str, str, Callable[[Request], Any]], ...] = (
+    ("/", "GET", index),
+    ("/static/{name}", "GET", static),
     ("/v1/upscale", "POST", upscale),
+    ("/v1/progress/{request_id}", "GET", progress),
+    ("/v1/info", "GET", info),
     ("/healthz", "GET", healthz),
     ("/readyz", "GET", readyz),
     ("/metrics", "GET", metrics),

@@ -19,7 +19,7 @@ from edge_sr.service.settings import ServiceSettings
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-__all__ = ["ACCEPTED", "FORM", "Body", "check_headers", "receive"]
+__all__ = ["ACCEPTED", "FORM", "IMAGES", "Body", "check_headers", "receive"]
 
 JPEG, TIFF, FORM, UNNAMED = "image/jpeg", "image/tiff", "multipart/form-data", "application/octet-stream"
 IMAGES = (PNG, JPEG, TIFF, DICOM)

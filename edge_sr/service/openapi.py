@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from edge_sr import __version__
-from edge_sr.service.parameters import DICOM, JSON, PNG
+from edge_sr.service.parameters import DICOM, JSON, PNG, Include
 from edge_sr.service.problems import MEDIA_TYPE
+from edge_sr.service.progress import STAGES
 
 __all__ = ["document"]
 
@@ -23,6 +24,32 @@ _PROBLEM: Json = {
         "instance": {"type": "string"},
         "hint": {"type": "string"},
         "field": {"type": "string"},
+    },
+}
+_FILE: Json = {
+    "type": "object",
+    "required": ["media_type", "base64"],
+    "properties": {
+        "media_type": {"enum": [PNG, DICOM]},
+        "base64": {"type": "string", "contentEncoding": "base64"},
+    },
+}
+_MAP: Json = {
+    "type": "object",
+    "description": "A 16-bit gray PNG; a value is (pixel - zero) * step, in the unit.",
+    "required": ["media_type", "base64", "unit", "zero", "step", "low", "high", "colours"],
+    "properties": {
+        **_FILE["properties"],
+        "unit": {"type": "string"},
+        "zero": {"type": "integer"},
+        "step": {"type": "number"},
+        "low": {"type": "number", "description": "Where the scale begins."},
+        "high": {"type": "number", "description": "Where the scale ends."},
+        "colours": {
+            "type": "array",
+            "description": "From low to high, evenly spaced.",
+            "items": {"type": "string", "pattern": "^[0-9a-f]{6}$"},
+        },
     },
 }
 _RESULT: Json = {
@@ -43,14 +70,27 @@ _RESULT: Json = {
         "notices": {"type": "array", "items": {"type": "string"}},
         "disclaimer": {"type": "string"},
         "provenance": {"type": "object"},
-        "image": {
+        "image": {"$ref": "#/components/schemas/File"},
+        "images": {
             "type": "object",
-            "required": ["media_type", "base64"],
-            "properties": {
-                "media_type": {"const": PNG},
-                "base64": {"type": "string", "contentEncoding": "base64"},
+            "description": "What include asked for; null where there is none.",
+            "additionalProperties": {
+                "anyOf": [
+                    {"$ref": "#/components/schemas/Map"},
+                    {"$ref": "#/components/schemas/File"},
+                    {"type": "null"},
+                ]
             },
         },
+    },
+}
+_PROGRESS: Json = {
+    "type": "object",
+    "required": ["stage", "place", "seconds"],
+    "properties": {
+        "stage": {"enum": list(STAGES)},
+        "place": {"type": ["integer", "null"], "description": "In the queue; 1 is next."},
+        "seconds": {"type": ["number", "null"], "description": "Since it came."},
     },
 }
 _REFUSALS = {
@@ -82,13 +122,17 @@ def _query(name: str, description: str, **schema: Any) -> Json:
     return {"name": name, "in": "query", "description": description, "schema": {"type": "integer", **schema}}
 
 
+def _path(name: str) -> Json:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
 def _header(description: str, **schema: Any) -> Json:
     return {"description": description, "schema": {"type": "string", **schema}}
 
 
 def _get(operation: str, summary: str, *, media_type: str = JSON, **more: Any) -> Json:
-    """A GET that answers 200; `more` are its other responses, and its parameters."""
-    schema = {"type": "object"} if media_type == JSON else {"type": "string"}
+    """A GET that answers 200; `more` are its schema, parameters, and other responses."""
+    schema = more.pop("schema", {"type": "object"} if media_type == JSON else {"type": "string"})
     answer = {"description": summary, "content": {media_type: {"schema": schema}}}
     responses = {"200": answer, **more.pop("responses", {})}
     return {"get": {"operationId": operation, "summary": summary, "responses": responses, **more}}
@@ -105,6 +149,18 @@ _UPSCALE: Json = {
         _query("steps", "Of the loop.", minimum=1),
         _query("samples", "Average so many.", minimum=1),
         _query("scale", "Enlarge so many times.", minimum=1, maximum=256),
+        {
+            "name": "include",
+            "in": "query",
+            "description": "What comes beside the result; the answer is then JSON.",
+            "style": "form",
+            "explode": False,
+            "schema": {
+                "type": "array",
+                "minItems": 1,
+                "items": {"type": "string", "enum": [str(name) for name in Include]},
+            },
+        },
         {"name": "X-Request-Id", "in": "header", "schema": {"type": "string"}},
     ],
     "requestBody": {"required": True, "content": _BODIES},
@@ -133,12 +189,27 @@ _UPSCALE: Json = {
 
 def document() -> Json:
     """The whole description; a new object each time."""
-    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+    name, request_id = _path("name"), _path("request_id")
     return {
         "openapi": "3.1.0",
         "info": {"title": "edge-sr", "version": __version__, "license": {"name": "Apache-2.0"}},
         "paths": {
             "/v1/upscale": {"post": _UPSCALE},
+            "/v1/progress/{request_id}": _get(
+                "progress",
+                "Where the upscale request with this X-Request-Id is.",
+                schema={"$ref": "#/components/schemas/Progress"},
+                parameters=[request_id],
+            ),
+            "/v1/info": _get("info", "What is served, how, and within which limits."),
+            "/": _get("index", "A page for people.", media_type="text/html"),
+            "/static/{name}": _get(
+                "static",
+                "A file of the page.",
+                media_type="*/*",
+                parameters=[name],
+                responses=_refusals("404"),
+            ),
             "/healthz": _get("healthz", "The process answers."),
             "/readyz": _get("readyz", "Requests are taken.", responses=_NOT_READY),
             "/metrics": _get("metrics", "Figures for Prometheus.", media_type="text/plain"),
@@ -153,5 +224,13 @@ def document() -> Json:
                 responses=_refusals("404", "503"),
             ),
         },
-        "components": {"schemas": {"Problem": _PROBLEM, "Result": _RESULT}},
+        "components": {
+            "schemas": {
+                "Problem": _PROBLEM,
+                "Result": _RESULT,
+                "File": _FILE,
+                "Map": _MAP,
+                "Progress": _PROGRESS,
+            }
+        },
     }

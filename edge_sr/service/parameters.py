@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated
+from enum import Enum
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from edge_sr.cascade import plan_scale
 from edge_sr.image import Limits
@@ -14,9 +15,22 @@ from edge_sr.result import Settings
 from edge_sr.service.problems import Problem
 from edge_sr.service.settings import ServiceSettings
 
-__all__ = ["DICOM", "JSON", "PNG", "Parameters", "negotiate", "parse_parameters"]
+__all__ = ["DICOM", "JSON", "PNG", "Include", "Parameters", "negotiate", "parse_parameters"]
 
 PNG, JSON, DICOM = "image/png", "application/json", "application/dicom"
+
+
+class Include(str, Enum):
+    """What can come beside the result in JSON."""
+
+    INPUT = "input"
+    BICUBIC = "bicubic"
+    UNCERTAINTY = "uncertainty"
+    CHANGE = "change"
+    DICOM = "dicom"
+
+    def __str__(self) -> str:
+        return self.value
 
 
 class Parameters(BaseModel):
@@ -27,6 +41,7 @@ class Parameters(BaseModel):
         steps: Of the loop; None for the bundle's own.
         samples: Of how many the result is the mean; None for the bundle's own.
         scale: The wanted enlargement; None for the model's own.
+        include: What comes beside the result; the answer is then JSON.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +50,13 @@ class Parameters(BaseModel):
     steps: Annotated[int, Field(ge=1)] | None = None
     samples: Annotated[int, Field(ge=1)] | None = None
     scale: Annotated[int, Field(ge=1, le=256)] | None = None
+    include: frozenset[Include] = frozenset()
+
+    @field_validator("include", mode="before")
+    @classmethod
+    def _listed(cls, given: Any) -> Any:
+        """A query has names with commas between them."""
+        return given.split(",") if isinstance(given, str) else given
 
     def resolve(self, manifest: Manifest, limits: ServiceSettings) -> Settings:
         """What the engine is told.

@@ -19,8 +19,9 @@ from edge_sr.result import Result, Settings, upscale_image
 from edge_sr.service.answers import encode, headers_of
 from edge_sr.service.bodies import FORM, Body, check_headers, receive
 from edge_sr.service.counters import Counters
-from edge_sr.service.parameters import DICOM, JSON, PNG, Parameters, negotiate, parse_parameters
+from edge_sr.service.parameters import DICOM, JSON, PNG, Include, Parameters, negotiate, parse_parameters
 from edge_sr.service.problems import CLIENT_CLOSED, Problem
+from edge_sr.service.progress import Progress, Ticket
 from edge_sr.service.settings import ServiceSettings
 from edge_sr.service.worker import Worker
 
@@ -40,12 +41,14 @@ class Service:
         worker: The device.
         counters: What is counted.
         host: Decodes and encodes, one image at a time, beside the device.
+        progress: Where each of them is.
     """
 
     settings: ServiceSettings
     worker: Worker
     counters: Counters
     host: ThreadPoolExecutor
+    progress: Progress = field(default_factory=Progress)
 
 
 @dataclass
@@ -53,6 +56,7 @@ class _Clock:
     """Seconds by stage, in the order in which they were spent; and when it is too late."""
 
     deadline: float
+    ticket: Ticket
     seconds: dict[str, float] = field(default_factory=dict)
     last: float = field(default_factory=time.perf_counter)
 
@@ -60,6 +64,7 @@ class _Clock:
         """What has passed since the last stage was this one."""
         now = time.perf_counter()
         self.seconds[stage], self.last = now - self.last, now
+        self.ticket.ended(stage)
 
 
 @dataclass(frozen=True)
@@ -73,23 +78,30 @@ class _Decoded:
 async def upscale(request: Request) -> Response:
     """Answers with the enlarged image, or with a problem."""
     service: Service = request.app.state.service
-    clock = _Clock(time.monotonic() + service.settings.deadline_s)
+    with service.progress.track(request.state.request_id) as ticket:
+        return await _tracked(request, service, ticket)
+
+
+async def _tracked(request: Request, service: Service, ticket: Ticket) -> Response:
+    clock = _Clock(time.monotonic() + service.settings.deadline_s, ticket)
     parameters = parse_parameters(request.query_params.multi_items(), service.settings)
     declared = check_headers(request, service.settings)
     accept = ",".join(request.headers.getlist("accept"))
-    negotiate(accept, _offered(declared))
+    negotiate(accept, _offered(declared, parameters))
     try:
         with service.worker.slot():
             body = await receive(request, service.settings, declared)
             clock.lap("receive")
-            media_type = negotiate(accept, _offered(body.media_type))
+            media_type = negotiate(accept, _offered(body.media_type, parameters))
             return await _enlarged(request, parameters, body, media_type, clock)
     except ClientDisconnect as error:
         raise _gone() from error
 
 
-def _offered(media_type: str) -> tuple[str, ...]:
+def _offered(media_type: str, parameters: Parameters) -> tuple[str, ...]:
     """What the answer to a body of this type can be; a form may have anything in it."""
+    if parameters.include:
+        return (JSON,)
     return (PNG, DICOM, JSON) if media_type in (DICOM, FORM) else (PNG, JSON)
 
 
@@ -100,7 +112,7 @@ async def _enlarged(
     bundle = service.worker.bundle
     assert bundle is not None, "a slot was given before the worker was ready"
     settings = parameters.resolve(bundle.manifest, service.settings)
-    decoding = service.host.submit(_decode, body, settings, service.settings)
+    decoding = service.host.submit(_decode, body, settings, service.settings, parameters.include)
     decoded = await _wait(request, decoding, clock.deadline)
     clock.lap("read")
 
@@ -111,24 +123,28 @@ async def _enlarged(
     result = await _wait(request, service.worker.submit(work), clock.deadline)
     service.counters.count_result(result)
     clock.lap("device")
-    encoding = service.host.submit(encode, result, decoded.source, media_type)
+    encoding = service.host.submit(
+        encode, result, decoded.image, decoded.source, media_type, parameters.include
+    )
     data = await _wait(request, encoding, clock.deadline)
     clock.lap("write")
     return Response(data, media_type=media_type, headers=headers_of(result, clock.seconds))
 
 
-def _decode(body: Body, settings: Settings, limits: ServiceSettings) -> _Decoded:
-    """Decodes; a DICOM image is never named, and neither is any other."""
+def _decode(body: Body, settings: Settings, limits: ServiceSettings, include: frozenset[Include]) -> _Decoded:
+    """Decodes; a DICOM image is never named, and neither is any other. What comes beside counts as output."""
     scale = settings.scale or 1
     source = None
     if body.media_type == DICOM:
         source = dicom.decode_dicom(body.data, name=NAME, scale=scale, limits=settings.limits)
     image = source.image if source else decode_image(body.data, name=NAME, limits=settings.limits)
     height, width = image.pixels.shape[:2]
-    if height * width * scale**2 > limits.max_output_pixels:
+    copies = 1 + len(include - {Include.INPUT})
+    if copies * height * width * scale**2 > limits.max_output_pixels:
+        beside = f" and {copies - 1} more beside it" if copies > 1 else ""
         raise UsageError(
-            f"{width}x{height} pixels at scale {scale}: at most {limits.max_output_pixels} pixels are made",
-            hint="send a smaller image, or ask for a smaller scale",
+            f"{width}x{height} pixels at scale {scale}{beside}: at most {limits.max_output_pixels} are made",
+            hint=f"send a smaller image, or ask for a smaller scale{' or for less beside it' * bool(beside)}",
         )
     return _Decoded(replace(image, name=NAME), source)
 

@@ -47,6 +47,7 @@ class Worker:
 
     Attributes:
         bundle: What is served; None until it is open.
+        runtime: What it runs on: precision, backend and its version and provider; empty until it is open.
         failure: Why the upscaler could not be opened or kept; None while all is well.
     """
 
@@ -65,6 +66,7 @@ class Worker:
             slots: Requests at once, waiting ones included; at least 1.
         """
         self.bundle: Bundle | None = None
+        self.runtime: dict[str, str] = {}
         self.failure: EdgeSRError | None = None
         self._open, self._warm_up, self._slots = open_upscaler, warm_up, slots
         self._changed = threading.Condition()  # reentrant: a signal may interrupt who holds it
@@ -177,6 +179,7 @@ class Worker:
         try:
             with self._open() as upscaler:
                 self._warm_up(upscaler)
+                self.runtime = _runtime(upscaler)
                 self.bundle = upscaler.bundle
                 self._become_ready()
                 while (job := self._next()) is not None:
@@ -222,6 +225,13 @@ class Worker:
             job.future.set_exception(failure)
         elif is_wanted:
             job.future.set_result(result)
+
+
+def _runtime(upscaler: Upscaler) -> dict[str, str]:
+    """What may be told of it; where its engines lie may not."""
+    known = upscaler.backend.describe()
+    told: dict[str, str] = {n: known[n] for n in ("backend", "version", "provider") if n in known}
+    return {"precision": str(upscaler.precision), **told}
 
 
 def _stopping() -> Problem:

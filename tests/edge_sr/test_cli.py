@@ -249,6 +249,19 @@ def test_demo_makes_a_picture_and_figures_of_any_image(edge_sr: Run, bundle: Pat
     assert set(facts["figures"]) == {"bicubic", "edge-sr"}
     assert facts["consistency_db"] > 0
     assert read_image(picture).pixels.shape[1] > 1000
+    given = read_image(tmp_path / "demo-input.png")
+    assert facts["input_picture"] == str(tmp_path / "demo-input.png")
+    assert [*given.pixels.shape] == facts["input"]
+
+
+@pytest.mark.parametrize("name", ["demo.png", "demo-input.png"])
+def test_demo_never_writes_over_its_input(edge_sr: Run, bundle: Path, tmp_path: Path, name: str) -> None:
+    image = write_image(tmp_path / name, height=90, width=100)
+    before = image.read_bytes()
+    code, _, err = edge_sr("demo", "--input", image, "--bundle", bundle, "-o", tmp_path / "demo.png")
+    assert code == 1
+    assert "never overwritten" in err
+    assert image.read_bytes() == before
 
 
 def test_demo_says_so_where_the_image_is_too_small(edge_sr: Run, bundle: Path, tmp_path: Path) -> None:

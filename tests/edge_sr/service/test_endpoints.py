@@ -104,6 +104,7 @@ def test_every_status_that_an_image_is_answered_with_is_described(rig: Rig) -> N
         "steps",
         "samples",
         "scale",
+        "include",
     }
 
 

@@ -1,0 +1,50 @@
+// The settings form: what is asked for with the next image, checked before anything is sent.
+
+import { byId } from "./dom.js";
+
+const SEED_MOST = 2n ** 64n - 1n;
+
+/** Fills in what the service runs by default, and its limits. */
+export function offerSettings({ model, limits, runtime }) {
+  const { defaults, scale } = model;
+  Object.assign(byId("steps"), { value: defaults.steps, max: limits.max_steps });
+  Object.assign(byId("samples"), { value: defaults.samples, max: limits.max_samples });
+  byId("scale").value = scale;
+  byId("precision").textContent = runtime.precision;
+  summarise();
+}
+
+export function listenToSettings() {
+  byId("settings-form").addEventListener("input", summarise);
+  byId("settings-form").addEventListener("submit", (event) => event.preventDefault());
+}
+
+/** The settings, or null where one cannot be; the form then says which. */
+export function readSettings() {
+  const wrong = firstWrong();
+  const box = byId("settings-error");
+  box.hidden = !wrong;
+  box.textContent = wrong;
+  if (wrong) {
+    byId("settings").open = true;
+    return null;
+  }
+  const given = Object.fromEntries(["seed", "steps", "samples", "scale"].map((name) => [name, byId(name).value.trim()]));
+  const asked = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== ""));
+  return { ...asked, compare: byId("compare").checked };
+}
+
+function firstWrong() {
+  const seed = byId("seed").value.trim();
+  if (seed && !(/^\d{1,20}$/.test(seed) && BigInt(seed) <= SEED_MOST)) return "Seed: a whole number from 0 to 2⁶⁴ − 1.";
+  const wrong = ["steps", "samples", "scale"].map(byId).find((input) => !input.checkValidity());
+  if (!wrong) return "";
+  const most = wrong.max ? ` to ${wrong.max}` : "";
+  return `${wrong.name[0].toUpperCase()}${wrong.name.slice(1)}: a whole number from ${wrong.min}${most}.`;
+}
+
+function summarise() {
+  const [seed, steps, samples, scale] = ["seed", "steps", "samples", "scale"].map((name) => byId(name).value || "default");
+  byId("settings-now").textContent = `seed ${seed}, ${steps} steps, ${samples} ${samples === "1" ? "sample" : "samples"}, ×${scale}`;
+  if (!firstWrong()) byId("settings-error").hidden = true;
+}
