@@ -267,11 +267,10 @@ function legend(map) {
     context.fillRect(x, 0, 1, 1);
   });
   const middle = (map.low + map.high) / 2;
+  const number = (value) => value.toLocaleString("en", { maximumSignificantDigits: 3, signDisplay: map.low < 0 ? "exceptZero" : "auto" });
   const ends = [map.low < 0 ? `${number(map.low)} or less` : "0", number(middle), `${number(map.high)} or more`];
   return make("figure", { className: "legend" },
     make("figcaption", {}, make("strong", {}, map.title), `, in ${map.unit}. ${map.words}`),
     canvas,
     make("div", { className: "ends" }, ...ends.map((text) => make("span", {}, text))));
 }
-
-const number = (value) => value.toLocaleString("en", { maximumSignificantDigits: 3, signDisplay: value < 0 ? "always" : "auto" });

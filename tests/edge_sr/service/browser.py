@@ -22,6 +22,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 from edge_sr.service.app import create_app, make_worker
 from edge_sr.service.server import Server, listen
 from edge_sr.service.settings import ServiceSettings
+from edge_sr.service.worker import Worker
 from tests.conftest import find_chromium
 from tests.edge_sr.service.rig import PATIENCE_S, HeldUpscaler, eventually
 
@@ -43,6 +44,7 @@ class Served:
 
     url: str
     upscaler: HeldUpscaler
+    worker: Worker
 
 
 @contextmanager
@@ -60,7 +62,7 @@ def served(bundle: Bundle, **changes: Any) -> Iterator[Served]:
             eventually(lambda: worker.state == "ready")
             upscaler.await_entered()
             upscaler.seeds.clear()
-            yield Served(f"http://127.0.0.1:{sock.getsockname()[1]}", upscaler)
+            yield Served(f"http://127.0.0.1:{sock.getsockname()[1]}", upscaler, worker)
         finally:
             upscaler.go.set()
             server.handle_exit(signal.SIGTERM, None)
@@ -148,7 +150,9 @@ def screen(page: Page, x: float, y: float) -> list[int]:
         """([x, y]) => {
             const canvas = document.getElementById("canvas");
             const at = [Math.floor(x * (canvas.width - 1)), Math.floor(y * (canvas.height - 1))];
-            return [...canvas.getContext("2d").getImageData(...at, 1, 1).data].slice(0, 3);
+            const one = new OffscreenCanvas(1, 1).getContext("2d");  // reading the page's own slows it down
+            one.drawImage(canvas, -at[0], -at[1]);
+            return [...one.getImageData(0, 0, 1, 1).data].slice(0, 3);
         }""",
         [x, y],
     )

@@ -115,7 +115,7 @@ def test_a_result_is_reached_without_a_mouse(browser: Browser, service: Served) 
         assert page.evaluate("location.hash") == "#viewer"
         page.get_by_label("Choose images").focus()
         with page.expect_file_chooser() as chooser:
-            page.keyboard.press("Enter")
+            page.keyboard.press("Space")
         chooser.value.set_files([{"name": "a.png", "mimeType": "", "buffer": picture()}])
         await_result(page)
 
