@@ -22,6 +22,8 @@ __all__ = ["State", "Worker"]
 
 T = TypeVar("T")
 MAX_RETRY_S = 60
+PULSE_S = 1.0
+"""A thread that waits for jobs says so at least this often."""
 
 
 class State(str, Enum):
@@ -49,6 +51,8 @@ class Worker:
         bundle: What is served; None until it is open.
         runtime: What it runs on: precision, backend and its version and provider; empty until it is open.
         failure: Why the upscaler could not be opened or kept; None while all is well.
+        last_progress: When the thread last showed that it moves, in seconds of `time.monotonic`: it became
+            ready, began or ended a job, or waits for one. An image that takes long is no progress.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Worker:
         self.bundle: Bundle | None = None
         self.runtime: dict[str, str] = {}
         self.failure: EdgeSRError | None = None
+        self.last_progress = time.monotonic()
         self._open, self._warm_up, self._slots = open_upscaler, warm_up, slots
         self._changed = threading.Condition()  # reentrant: a signal may interrupt who holds it
         self._state = State.STARTING
@@ -180,6 +185,7 @@ class Worker:
             with self._open() as upscaler:
                 self._warm_up(upscaler)
                 self.runtime = _runtime(upscaler)
+                self._beat()
                 self.bundle = upscaler.bundle
                 self._become_ready()
                 while (job := self._next()) is not None:
@@ -209,16 +215,22 @@ class Worker:
                         return job
                 if self._state is State.STOPPED:
                     return None
-                self._changed.wait()
+                self._changed.wait(PULSE_S)
+                self._beat()
+
+    def _beat(self) -> None:
+        self.last_progress = time.monotonic()
 
     def _run(self, job: _Job, upscaler: Upscaler) -> None:
-        started = time.monotonic()
+        self._beat()
+        started = self.last_progress
         result, failure = None, None
         try:
             result = job.work(upscaler)
         except Exception as error:  # noqa: BLE001  whatever one job dies of, the next one runs
             failure = error
-        self._job_s = time.monotonic() - started
+        self._beat()
+        self._job_s = self.last_progress - started
         with self._changed:
             is_wanted, self._running = self._running is job.future, None
         if is_wanted and failure is not None:

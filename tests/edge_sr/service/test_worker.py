@@ -150,3 +150,18 @@ def test_a_job_that_hangs_is_abandoned_and_its_result_dropped(opened: Bundle) ->
 
 def test_a_worker_that_was_never_started_can_be_closed(opened: Bundle) -> None:
     assert Worker(lambda: HeldUpscaler(opened), warm_up=lambda upscaler: None, slots=1).close()
+
+
+def test_a_worker_that_waits_shows_that_it_moves_and_one_that_hangs_does_not(opened: Bundle) -> None:
+    with working(opened) as worker:
+        before = worker.last_progress
+        eventually(lambda: worker.last_progress > before)
+        gate = Gate()
+        future = worker.submit(gate)
+        assert gate.entered.wait(PATIENCE_S)
+        during = worker.last_progress
+        worker.submit(lambda _: None).cancel()  # wakes whoever waits
+        assert worker.last_progress == during
+        gate.go.set()
+        future.result(PATIENCE_S)
+        assert worker.last_progress > during
