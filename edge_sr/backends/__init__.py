@@ -36,6 +36,7 @@ __all__ = [
     "Resource",
     "Stream",
     "check_binding",
+    "check_rows",
     "open_backend",
 ]
 
@@ -116,8 +117,14 @@ class Buffer(Closable, Protocol):
     def download(self, out: Array, stream: Stream) -> None:
         """Copies the content out, in the stream's order; complete after `stream.synchronize()`."""
 
+    def copy(self, source: Any, stream: Stream) -> None:
+        """Copies in another buffer of this backend, of the same shape and type, in the stream's order."""
+
     def at(self, index: int) -> Buffer:
         """The part at `index` of the first axis. It shares this memory, and closing it frees nothing."""
+
+    def rows(self, start: int, stop: int) -> Buffer:
+        """The parts from `start` up to `stop` of the first axis, which stays; shared as by `at`."""
 
 
 class Binding(Protocol):
@@ -278,3 +285,13 @@ def check_binding(specs: tuple[TensorSpec, ...], buffers: Mapping[str, Buffer]) 
     if problems:
         raise BackendError("; ".join(problems))
     return batches.pop() if batches else 1
+
+
+def check_rows(shape: tuple[int, ...], start: int, stop: int) -> None:
+    """Checks what `Buffer.rows` is asked for.
+
+    Raises:
+        BackendError: A buffer of this shape has no such parts, or they would be none.
+    """
+    if not shape or not 0 <= start < stop <= shape[0]:
+        raise BackendError(f"no rows {start} to {stop} in a buffer of {shape}")

@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from edge_sr.backends import Stream
+from edge_sr.backends import Stream, check_rows
 from edge_sr.cuda import Array, Bytes, Cuda, CudaEvent, CudaStream, Held, HostMemory, Memory
 from edge_sr.errors import BackendError
 
@@ -127,6 +127,10 @@ class _Block(Held):
             self._cuda.copy_out(piece, self.pointer + start, stream.raw)
         stream.pending.append(_Pending(self, start, stop, lambda: take(piece)))
 
+    def take(self, to: int, source: _Block, start: int, nbytes: int, *, stream: GpuStream) -> None:
+        """Copies bytes of another block, or of another place of this one, on the device."""
+        self._cuda.copy_across(self.pointer + to, source.pointer + start, nbytes, stream=stream.raw)
+
     def wait_for_copies(self, start: int, stop: int) -> None:
         """Waits until no copy reads this part of the staging memory."""
         for (begin, end), event in self._copies.items():
@@ -189,11 +193,12 @@ class GpuBuffer(Held):
         """The device address of the whole, which stays from now on.
 
         Raises:
-            BackendError: The parts were moved apart.
+            BackendError: The parts were moved apart, or these rows start where no tensor may.
         """
-        if self._is_spread:
+        self._check_whole()
+        if self._start % ALIGNMENT:
             raise BackendError(
-                f"a table of {self.shape} whose parts are used one by one has no address as a whole"
+                f"rows of {self.dtype} {self.shape} do not start at a multiple of {ALIGNMENT} bytes"
             )
         self._is_bound = True
         return self._block.pointer + self._start
@@ -225,6 +230,19 @@ class GpuBuffer(Held):
 
         self._block.read(self._start, self._stop, take, stream=cast(GpuStream, stream))
 
+    def copy(self, source: GpuBuffer, stream: Stream) -> None:
+        """Copies another buffer in, on the device, in the stream's order.
+
+        Raises:
+            BackendError: Its shape or element type differs, or the parts of one were moved apart.
+        """
+        self._check(source)
+        for buffer in (self, source):
+            buffer._check_whole()
+        queue = cast(GpuStream, stream)
+        queue.before_work()
+        self._block.take(self._start, source._block, source._start, self._stop - self._start, stream=queue)
+
     def at(self, index: int) -> GpuBuffer:
         """The part at `index` of the first axis, sharing this memory, at an aligned address.
 
@@ -240,6 +258,26 @@ class GpuBuffer(Held):
         part._start, part._is_bound = self._start + index * self._stride, True
         part._row = part._stride = self._row // max(1, self.shape[1]) if len(self.shape) > 1 else self._row
         return part
+
+    def rows(self, start: int, stop: int) -> GpuBuffer:
+        """The parts from `start` up to `stop` of the first axis, sharing this memory.
+
+        Raises:
+            BackendError: There are no such parts.
+        """
+        check_rows(self.shape, start, stop)
+        self._is_bound = True  # they stay where they are
+        part = object.__new__(GpuBuffer)
+        part.shape, part.dtype, part._block = (stop - start, *self.shape[1:]), self.dtype, self._block
+        part._start, part._is_bound = self._start + start * self._stride, True
+        part._row, part._stride = self._row, self._stride
+        return part
+
+    def _check_whole(self) -> None:
+        if self._is_spread:
+            raise BackendError(
+                f"a table of {self.shape} whose parts are used one by one has no address as a whole"
+            )
 
     @property
     def _is_spread(self) -> bool:
@@ -261,7 +299,7 @@ class GpuBuffer(Held):
         self._stride = -(-self._row // ALIGNMENT) * ALIGNMENT
         self._block = self._block.spread(self.shape[0], self._row, self._stride)
 
-    def _check(self, array: Array) -> None:
+    def _check(self, array: Array | GpuBuffer) -> None:
         if array.shape != self.shape or array.dtype != self.dtype:
             raise BackendError(f"wanted {self.dtype} {self.shape}, got {array.dtype} {array.shape}")
 

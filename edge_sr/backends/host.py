@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge_sr.backends import Array, Resource, Stream
+from edge_sr.backends import Array, Resource, Stream, check_rows
 from edge_sr.errors import BackendError
 
 __all__ = ["HostBuffer", "HostMark", "HostStream"]
@@ -79,9 +79,27 @@ class HostBuffer(Resource):
         self._check(out)
         np.copyto(out, self.array)
 
+    def copy(self, source: HostBuffer, stream: Stream) -> None:
+        """Copies another buffer in.
+
+        Raises:
+            BackendError: Its shape or element type differs.
+        """
+        self._check(source.array)
+        np.copyto(self.array, source.array)
+
     def at(self, index: int) -> HostBuffer:
         """The part at `index` of the first axis, sharing this memory."""
         return HostBuffer(self.array[index, ...])  # with the dots a view, even of a single number
+
+    def rows(self, start: int, stop: int) -> HostBuffer:
+        """The parts from `start` up to `stop` of the first axis, sharing this memory.
+
+        Raises:
+            BackendError: There are no such parts.
+        """
+        check_rows(self.shape, start, stop)
+        return HostBuffer(self.array[start:stop])
 
     def _check(self, array: Array) -> None:
         if array.shape != self.array.shape or array.dtype != self.array.dtype:

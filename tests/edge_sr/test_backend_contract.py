@@ -248,6 +248,46 @@ def test_closing_a_part_leaves_the_whole(backend: Backend) -> None:
     assert fetch(backend, whole).all()
 
 
+@shared_or_not
+def test_rows_share_the_memory_of_the_whole_and_keep_its_axes(backend: Backend, shared: bool) -> None:
+    whole = backend.allocate((4, 64), np.float32, shared=shared)
+    put(backend, whole.rows(1, 3), np.full((2, 64), 5, np.float32))
+
+    assert fetch(backend, whole).sum(axis=1).tolist() == [0, 320, 320, 0]
+    assert np.array_equal(fetch(backend, whole.rows(2, 4)), [[5] * 64, [0] * 64])
+    put(backend, whole.rows(1, 4).rows(2, 3), np.full((1, 64), 6, np.float32))
+    assert fetch(backend, whole).sum(axis=1).tolist() == [0, 320, 320, 384]
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 5), (-1, 2), (2, 2), (3, 1)])
+def test_rows_that_are_not_there_are_refused(backend: Backend, start: int, stop: int) -> None:
+    with pytest.raises(BackendError, match=r"no rows .* in a buffer of \(4, 2\)"):
+        backend.allocate((4, 2), np.float32).rows(start, stop)
+
+
+@shared_or_not
+def test_a_row_is_copied_onto_another_in_the_streams_order(backend: Backend, shared: bool) -> None:
+    whole, stream = backend.allocate((3, 5), np.float32, shared=shared), backend.stream()
+    before, after = np.empty((1, 5), np.float32), np.empty((1, 5), np.float32)
+    whole.rows(2, 3).upload(np.full((1, 5), 7, np.float32), stream)
+    whole.rows(0, 1).download(before, stream)
+    whole.rows(0, 1).copy(whole.rows(2, 3), stream)
+    whole.rows(2, 3).upload(np.full((1, 5), 8, np.float32), stream)
+    whole.rows(0, 1).download(after, stream)
+    stream.synchronize()
+
+    assert (before == 0).all()
+    assert (after == 7).all()
+    assert fetch(backend, whole)[:, 0].tolist() == [7, 0, 8]
+
+
+def test_a_buffer_of_another_shape_or_type_is_not_copied(backend: Backend) -> None:
+    buffer, stream = backend.allocate((2, 3), np.float32), backend.stream()
+    for shape, dtype in (((1, 3), "float32"), ((2, 3), "float16")):
+        with pytest.raises(BackendError, match=r"wanted float32 \(2, 3\), got"):
+            buffer.copy(backend.allocate(shape, dtype), stream)
+
+
 # ---- binding
 
 
@@ -286,6 +326,27 @@ def test_buffers_of_different_batches_are_not_bound(backend: Backend, bundle: Bu
     buffers[name] = allocate(backend, engine, batch=3)[name]
     with pytest.raises(BackendError, match=r"batch sizes differ: \[2, 3\]"):
         engine.bind(buffers)
+
+
+@each_component
+def test_rows_are_bound_as_a_batch_of_their_own(
+    backend: Backend, bundle: Bundle, component: Component
+) -> None:
+    engine = load(backend, bundle, component)
+    values, stream = values_for(engine, batch=4), backend.stream()
+    four, own = (allocate(backend, engine, batch=batch) for batch in (4, 2))
+    for name in {"coefficients", "time_embedding"} & set(four):  # too short for a GPU to start at their rows
+        del four[name]
+    bound = own | {name: buffer.rows(1, 3) for name, buffer in four.items()}
+    for name, value in values.items():
+        put(backend, bound[name], value[1:3])
+    engine.bind(bound).enqueue(stream)
+    stream.synchronize()
+    alone = run(backend, engine, {name: value[1:3] for name, value in values.items()})
+    for spec in engine.outputs:
+        whole = fetch(backend, four[spec.name])
+        assert np.array_equal(whole[1:3], alone[spec.name]), spec.name
+        assert not whole[[0, 3]].any(), spec.name
 
 
 def test_nothing_bound_is_not_enough(backend: Backend, bundle: Bundle) -> None:

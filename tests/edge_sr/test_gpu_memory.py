@@ -113,6 +113,15 @@ def test_a_table_whose_rows_were_moved_has_no_address_as_a_whole(cuda: FakeCuda)
             _ = buffer.pointer
 
 
+def test_rows_have_an_address_only_where_a_tensor_may_start(cuda: FakeCuda) -> None:
+    with GpuBuffer(cuda, (3, 64), np.float32, shared=False) as aligned:
+        assert aligned.rows(1, 3).pointer - aligned.pointer == 256
+    with GpuBuffer(cuda, (3, 7), np.float32, shared=False) as buffer:
+        assert buffer.rows(0, 2).pointer == buffer.pointer
+        with pytest.raises(BackendError, match="do not start at a multiple of 256 bytes"):
+            assert buffer.rows(1, 2).pointer
+
+
 def test_there_is_no_row_beyond_the_last(cuda: FakeCuda) -> None:
     with GpuBuffer(cuda, (3, 7), np.float32, shared=False) as buffer, pytest.raises(BackendError):
         buffer.at(3)
