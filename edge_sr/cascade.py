@@ -16,7 +16,7 @@ from edge_sr.errors import UsageError
 from edge_sr.evidence import Moments, back_project
 from edge_sr.image import resize_area
 from edge_sr.manifest import Preset
-from edge_sr.pipeline import Output, StageSeconds, Upscaler
+from edge_sr.pipeline import Enlarges, Output, StageSeconds
 
 __all__ = ["MAX_PASSES", "ScalePlan", "enlarge", "plan_scale"]
 
@@ -65,7 +65,7 @@ def plan_scale(scale: int | None, model: int) -> ScalePlan:
 
 
 def enlarge(
-    upscaler: Upscaler,
+    upscaler: Enlarges,
     image: Float,
     *,
     plan: ScalePlan,
@@ -106,7 +106,7 @@ def enlarge(
 
 
 def _one_sample(
-    upscaler: Upscaler, image: Float, plan: ScalePlan, preset: Preset, seed: int, sample: int
+    upscaler: Enlarges, image: Float, plan: ScalePlan, preset: Preset, seed: int, sample: int
 ) -> Output:
     """All passes of one sample, and the reduction."""
     once = preset.model_copy(update={"samples": 1})

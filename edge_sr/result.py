@@ -16,7 +16,7 @@ from edge_sr.errors import ConsistencyError
 from edge_sr.evidence import alarm_notice, change_facts, change_map, evidence_files, residual_db, spread_facts
 from edge_sr.image import Limits, LoadedImage, from_unit, merge_luminance, split_luminance, to_unit
 from edge_sr.manifest import Preset
-from edge_sr.pipeline import Output, StageSeconds, Upscaler
+from edge_sr.pipeline import Enlarges, Output, StageSeconds
 
 __all__ = ["DISCLAIMER", "Result", "Settings", "upscale_image"]
 
@@ -124,7 +124,7 @@ class Result:
         )
 
 
-def upscale_image(upscaler: Upscaler, image: LoadedImage, settings: Settings) -> Result:
+def upscale_image(upscaler: Enlarges, image: LoadedImage, settings: Settings) -> Result:
     """Enlarges one decoded image.
 
     Raises:
@@ -204,7 +204,7 @@ def _seconds(spent: StageSeconds) -> dict[str, float]:
 
 
 def _provenance(
-    upscaler: Upscaler, settings: Settings, plan: ScalePlan, consistency_db: float
+    upscaler: Enlarges, settings: Settings, plan: ScalePlan, consistency_db: float
 ) -> dict[str, str]:
     """What a file says of itself; nothing in it depends on when, where or for whom it was made."""
     manifest = upscaler.bundle.manifest

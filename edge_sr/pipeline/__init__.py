@@ -6,9 +6,13 @@ Graphs are joined by the names of their tensors: what a graph reads is either on
 an output of a graph before it. A loop (`TileEngine`) is prepared once for a schedule and a batch size: every
 step has its own binding, so that running it is one call a step, and nothing is allocated, copied or waited
 for inside. `Upscaler` cuts images of any size into batches for it.
+
+A service has `InFlight` for it: images of several threads share the steps of one batch, whose samples come
+and go between steps (`roster` says who sits where, `rows` has the buffers, `place` is an image's side of it).
 """
 
+from edge_sr.pipeline.inflight import InFlight
 from edge_sr.pipeline.loop import StageSeconds, TileEngine, make_schedule
-from edge_sr.pipeline.upscaler import Output, Upscaler
+from edge_sr.pipeline.upscaler import Enlarges, Output, Upscaler
 
-__all__ = ["Output", "StageSeconds", "TileEngine", "Upscaler", "make_schedule"]
+__all__ = ["Enlarges", "InFlight", "Output", "StageSeconds", "TileEngine", "Upscaler", "make_schedule"]

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from edge_sr.schedule import Schedule
 from edge_sr.spec import Component, Precision
 from edge_sr.tiling import TileGrid, blend, extract, pad, plan_tiles, position_noise_into
 
-__all__ = ["Output", "Upscaler"]
+__all__ = ["Enlarges", "Output", "Upscaler"]
 
 Float = npt.NDArray[np.float32]
 
@@ -42,6 +43,17 @@ class Output:
     std: Float | None
     tiles: int
     seconds: StageSeconds
+
+
+class Enlarges(Protocol):
+    """What enlarges images: an `Upscaler`, or a place in one that is shared."""
+
+    bundle: Bundle
+    backend: Backend
+    precision: Precision
+
+    def upscale(self, image: Float, *, preset: Preset, seed: int, first_sample: int = 0) -> Output:
+        """See `Upscaler.upscale`."""
 
 
 class Upscaler(Resource):
@@ -69,7 +81,7 @@ class Upscaler(Resource):
         try:
             for component in Component:
                 self.engines[component] = self._load(component)
-            self._embedding = bundle.time_embedding()
+            self.embedding = bundle.time_embedding()
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
@@ -88,10 +100,7 @@ class Upscaler(Resource):
             ScheduleError: The preset's combination is not offered.
             BackendError: A graph failed.
         """
-        manifest = self.bundle.manifest
-        if image.ndim != 3 or image.shape[0] != manifest.channels:
-            raise UsageError(f"wanted an image of {manifest.channels} channels (C, h, w), got {image.shape}")
-        grid = self.grid(image.shape[1], image.shape[2])
+        grid = self.grid_of(image)
         total, seconds = Moments(), StageSeconds()
         for sample in range(first_sample, first_sample + preset.samples):
             result, spent = self._one_sample(image, grid, preset, seed, sample)
@@ -99,10 +108,26 @@ class Upscaler(Resource):
             seconds = seconds + spent
         return Output(total.mean, total.std, len(grid), seconds)
 
+    def grid_of(self, image: Float) -> TileGrid:
+        """How an image is cut.
+
+        Raises:
+            UsageError: It is not (C, h, w) with the C of the model, or is empty.
+        """
+        channels = self.bundle.manifest.channels
+        if image.ndim != 3 or image.shape[0] != channels:
+            raise UsageError(f"wanted an image of {channels} channels (C, h, w), got {image.shape}")
+        return self.grid(image.shape[1], image.shape[2])
+
     def grid(self, height: int, width: int) -> TileGrid:
         """How an image of this size is cut."""
         manifest = self.bundle.manifest
         return plan_tiles(height, width, tile=manifest.tile, overlap=manifest.overlap, align=self._align)
+
+    def latent_place(self, origin: tuple[int, int]) -> tuple[int, int]:
+        """The (row, column) of a tile's first latent pixel, to which its noise belongs."""
+        scale, factor = self.bundle.manifest.scale, self.bundle.manifest.latent.factor
+        return origin[0] * scale // factor, origin[1] * scale // factor
 
     def tile_engine(self, preset: Preset, batch: int, *, slot: int = 0) -> TileEngine:
         """The prepared loop of a preset, batch size and slot, recorded where the backend can; made once."""
@@ -125,7 +150,7 @@ class Upscaler(Resource):
 
     def _recorded(self, schedule: Schedule, batch: int) -> TileEngine:
         engine = TileEngine(
-            self.backend, self.engines, schedule=schedule, batch=batch, embedding=self._embedding
+            self.backend, self.engines, schedule=schedule, batch=batch, embedding=self.embedding
         )
         try:
             note = engine.capture()
@@ -181,11 +206,11 @@ class Upscaler(Resource):
         self, engine: TileEngine, origins: Sequence[tuple[int, int]], preset: Preset, seed: int, sample: int
     ) -> tuple[Float, Float]:
         """The noise that a batch starts from, scaled, and that of every step that adds some."""
-        shape, scale = engine.latent_shape, self.bundle.manifest.scale
+        shape = engine.latent_shape
         first = np.empty(shape, np.float32)
         steps = np.empty((len(engine.noisy_steps), *shape), np.float32)
         for index, origin in enumerate(origins):
-            y0, x0 = (place * scale // self.bundle.manifest.latent.factor for place in origin)
+            y0, x0 = self.latent_place(origin)
             position_noise_into(first[index], seed, step=0, sample=sample, y0=y0, x0=x0)
             for slot, step in enumerate(engine.noisy_steps):
                 position_noise_into(steps[slot, index], seed, step=step + 1, sample=sample, y0=y0, x0=x0)

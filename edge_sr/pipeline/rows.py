@@ -1,0 +1,201 @@
+"""The buffers of a batch whose samples come and go: each row holds one sample, wherever it is in its loop."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_sr.backends import Backend, Binding, Buffer, CanCapture, Engine, Resource, Stream
+from edge_sr.spec import IMAGE, LATENT, LOOP_INPUTS, LOOP_OUTPUTS, OUTPUT, Component, TensorSpec
+
+__all__ = ["BatchRows"]
+
+Float = npt.NDArray[np.float32]
+
+PAIRS = {"x": ("x", "x_next"), "x0": ("x0_previous", "x0")}
+"""The two latents that ping-pong, by what each is called where it is read and where it is written."""
+
+
+class BatchRows(Resource):
+    """Rows for the samples of a batch, and the three graphs over the first rows, or some of them.
+
+    A step reads one of each pair of latents and writes the other, for every row that is taken; which one is
+    which changes with every step for all rows at once, so there are two bound steps for each batch size, and
+    where the backend can capture, each is recorded and replayed. All of them share one set of buffers.
+
+    Attributes:
+        coefficients: (B, 7) float32, of the step that each row is about to make; the caller's to write.
+        embedding: (B, D) float32, likewise.
+        notes: What the user should know of how steps are run.
+    """
+
+    def __init__(self, backend: Backend, engines: dict[Component, Engine], *, capacity: int) -> None:
+        """Allocates every buffer, and binds and records every step.
+
+        Args:
+            backend: Where the engines run.
+            engines: One a component.
+            capacity: B, rows.
+
+        Raises:
+            BackendError: A tensor differs between two graphs, or an engine was built for smaller batches.
+        """
+        self.capacity, self.notes = capacity, list[str]()
+        self._backend, self._engines = backend, engines
+        self._buffers: dict[str, Buffer] = {}
+        self._bound: dict[tuple[Component, int, int, int], Binding] = {}
+        self._now, self._is_open, self._held = 0, True, ExitStack()
+        self._stream = self._held.enter_context(backend.stream())
+        try:
+            self._marks = [self._held.enter_context(self._stream.mark()) for _ in range(2)]
+            self._allocate()
+            self._launches = {
+                (count, now): self._prepared(count, now)
+                for count, now in itertools.product(range(1, capacity + 1), range(2))
+            }
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """(L, h, w)."""
+        return self._buffers["x.0"].shape[1:]
+
+    def join(self, start: int, images: Sequence[Float], first_noise: Sequence[Float]) -> float:
+        """Fills rows from `start` on, and encodes them.
+
+        Args:
+            start: The first row.
+            images: (C, t, t) float32 each, in [-1, 1].
+            first_noise: (L, h, w) float32 each, scaled: what the loop starts from.
+
+        Returns:
+            Seconds of the encoder.
+
+        Raises:
+            BackendError: The device failed.
+        """
+        stop, latents = start + len(images), np.stack(first_noise)
+        self._rows(IMAGE, start, stop).upload(np.stack(images), self._stream)
+        self._rows(f"x.{self._now}", start, stop).upload(latents, self._stream)
+        # Multiplied by zero, but zero times what a sample before overflowed to is not zero.
+        self._rows(f"x0.{self._now}", start, stop).upload(np.zeros_like(latents), self._stream)
+        return self._timed(self._binding(Component.ENCODER, start, stop).enqueue)
+
+    def put_noise(self, row: int, noise: Float) -> None:
+        """The noise that a row's next step adds: (L, h, w) float32. Others' is multiplied by zero."""
+        self._rows("noise", row, row + 1).upload(noise[None], self._stream)
+
+    def step(self, count: int) -> float:
+        """One step of rows 0 to count - 1, each by its own coefficients; gives its seconds.
+
+        Raises:
+            BackendError: The device failed.
+        """
+        for name, table in (("coefficients", self.coefficients), ("time_embedding", self.embedding)):
+            self._rows(name, 0, count).upload(table[:count], self._stream)
+        seconds = self._timed(self._launches[count, self._now])
+        self._now = 1 - self._now
+        return seconds
+
+    def decode(self, start: int, out: Float) -> float:
+        """Decodes rows from `start` on into out, (n, C, T, T) float32; gives the decoder's seconds.
+
+        Raises:
+            BackendError: The device failed.
+        """
+        stop = start + len(out)
+        seconds = self._timed(self._binding(Component.DECODER, start, stop).enqueue)
+        self._rows(OUTPUT, start, stop).download(out, self._stream)
+        self._stream.synchronize()
+        return seconds
+
+    def move(self, row: int, to: int) -> None:
+        """Copies all that a sample has after a step to another row."""
+        for name in (*self._encoded, f"x.{self._now}", f"x0.{self._now}"):
+            self._rows(name, to, to + 1).copy(self._rows(name, row, row + 1), self._stream)
+
+    def _allocate(self) -> None:
+        specs = {s.name: s for e in self._engines.values() for s in (*e.inputs, *e.outputs)}
+        self._encoded = tuple(s.name for s in self._engines[Component.ENCODER].outputs)
+        for name in sorted(set(specs) - LOOP_OUTPUTS - {LATENT, "x", "x0_previous"}):
+            is_shared = name in LOOP_INPUTS or name in (IMAGE, OUTPUT)
+            self._buffers[name] = self._buffer(specs[name], shared=is_shared)
+        for pair, (read, _) in PAIRS.items():
+            for turn in range(2):
+                self._buffers[f"{pair}.{turn}"] = self._buffer(specs[read])
+        self.coefficients, self.embedding = (
+            np.zeros(self._buffers[name].shape, np.float32) for name in ("coefficients", "time_embedding")
+        )
+
+    def _buffer(self, spec: TensorSpec, *, shared: bool = False) -> Buffer:
+        shape = spec.concrete(self.capacity)
+        return self._held.enter_context(self._backend.allocate(shape, spec.dtype, shared=shared))
+
+    def _rows(self, name: str, start: int, stop: int) -> Buffer:
+        return self._buffers[name].rows(start, stop)
+
+    def _binding(self, component: Component, start: int, stop: int) -> Binding:
+        """A graph over some rows, bound when it is first asked for."""
+        key = (component, start, stop, self._now)
+        if key not in self._bound:
+            engine, now = self._engines[component], self._now
+            names = {read: f"{pair}.{now}" for pair, (read, _) in PAIRS.items()}
+            names |= {written: f"{pair}.{1 - now}" for pair, (_, written) in PAIRS.items()}
+            names[LATENT] = f"x.{now}"
+            tensors = [s.name for s in (*engine.inputs, *engine.outputs)]
+            buffers = {name: self._rows(names.get(name, name), start, stop) for name in tensors}
+            self._bound[key] = engine.bind(buffers)
+        return self._bound[key]
+
+    def _prepared(self, count: int, now: int) -> Callable[[Stream], None]:
+        """The step of so many rows in one of the two directions, recorded where the backend can."""
+        self._now = now
+        binding = self._binding(Component.STEP, 0, count)
+        if not isinstance(self._backend, CanCapture):
+            return binding.enqueue
+        for component in (Component.ENCODER, Component.DECODER):  # a GPU makes room at the first run
+            self._binding(component, 0, count).enqueue(self._stream)
+        written = [self._rows(f"{pair}.{1 - now}", 0, count) for pair in PAIRS]
+        replay = self._held.enter_context(
+            self._backend.capture(
+                binding.enqueue, prepare=self._upload_noise, outputs=written, stream=self._stream
+            )
+        )
+        if replay.note and replay.note not in self.notes:
+            self.notes.append(replay.note)
+        return replay.launch
+
+    def _upload_noise(self, case: int) -> None:
+        """Seeded noise in everything that a step reads: the inputs of a test case."""
+        rng = np.random.default_rng(case)
+        read = {s.name for s in self._engines[Component.STEP].inputs} - {"x", "x0_previous"}
+        for name in sorted(read) + [f"{pair}.{self._now}" for pair in PAIRS]:
+            buffer = self._buffers[name]
+            buffer.upload(rng.standard_normal(buffer.shape).astype(buffer.dtype), self._stream)
+
+    def _timed(self, work: Callable[[Stream], None]) -> float:
+        """Seconds of one call, which is waited for: whoever joins may do so before the next."""
+        began, ended = self._marks
+        began.set()
+        work(self._stream)
+        ended.set()
+        self._stream.synchronize()
+        return ended.seconds_since(began)
+
+    def close(self) -> None:
+        """Waits for what is under way, and frees the records, the buffers and the stream.
+
+        Raises:
+            BackendError: What was under way failed, or something could not be freed; all the rest was.
+        """
+        if self._is_open:
+            self._is_open = False
+            self._bound.clear()
+            with self._held:
+                self._stream.synchronize()
