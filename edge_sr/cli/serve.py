@@ -39,7 +39,7 @@ LOG = logging.getLogger("edge_sr.service")
 @ENGINE_DIR
 @click.option("--precision", type=click.Choice([str(p) for p in Precision]), help="As in upscale.")
 @click.option("--threads", type=click.IntRange(0, 256), help="CPU threads. [default: all]")
-@click.option("--batch", type=click.IntRange(1, 64), help="Tiles at once. [default: 1]")
+@click.option("--batch", type=click.IntRange(1, 64), help="Tiles at once, of all requests. [default: 1]")
 def serve(config: Path | None, **options: Any) -> None:
     """Serve images over HTTP: a page at /, and POST /v1/upscale, described in /openapi.json.
 

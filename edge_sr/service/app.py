@@ -19,9 +19,10 @@ from starlette.routing import Route
 from edge_sr import __version__
 from edge_sr.errors import EdgeSRError
 from edge_sr.image import LoadedImage
-from edge_sr.pipeline import Upscaler
+from edge_sr.pipeline import Enlarges, Upscaler
 from edge_sr.result import Settings, upscale_image
 from edge_sr.service.access import Access, problem_response
+from edge_sr.service.batched import BatchedWorker
 from edge_sr.service.counters import CONTENT_TYPE, Counters
 from edge_sr.service.openapi import document
 from edge_sr.service.page import index, info, load_static, static
@@ -40,11 +41,15 @@ UNAVAILABLE = 503
 def make_worker(
     open_upscaler: Callable[[], AbstractContextManager[Upscaler]], settings: ServiceSettings
 ) -> Worker:
-    """A worker that is ready after one inference: one request runs while so many wait."""
-    return Worker(open_upscaler, warm_up=warm_up, slots=settings.queue_size + 1)
+    """A worker that is ready after one inference: one request runs, or a batch, while so many wait."""
+    slots = settings.queue_size + 1
+    if settings.batch == 1:
+        return Worker(open_upscaler, warm_up=warm_up, slots=slots)
+    pixels = settings.max_output_pixels
+    return BatchedWorker(open_upscaler, warm_up=warm_up, slots=slots, most_pixels=pixels)
 
 
-def warm_up(upscaler: Upscaler) -> None:
+def warm_up(upscaler: Enlarges) -> None:
     """Enlarges one tile the way that requests are by default.
 
     Raises:

@@ -29,7 +29,9 @@ class ServiceSettings(BaseModel):
     Attributes:
         host, port: Where to listen; port 0 takes a free one.
         insecure: Whether to listen beyond this machine, where anybody may ask and nothing is encrypted.
-        bundle, backend, precision, threads, batch, engine_dir: As the options of ``edge-sr upscale``.
+        bundle, backend, precision, threads, engine_dir: As the options of ``edge-sr upscale``.
+        batch: Tiles at once, of whichever requests there are; 1 for one request after the other. On a CPU
+            more gain next to nothing, and requests that share it end when the last of them would have.
         queue_size: Requests that may wait while one runs; more are refused with 429.
         deadline_s: A request that is not done after so long is given up with 504.
         upload_s: A body that has not arrived after so long is given up with 408.

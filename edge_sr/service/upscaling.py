@@ -14,7 +14,7 @@ from starlette.responses import Response
 from edge_sr import dicom
 from edge_sr.errors import UsageError
 from edge_sr.image import LoadedImage, decode_image
-from edge_sr.pipeline import Upscaler
+from edge_sr.pipeline import Enlarges
 from edge_sr.result import Result, Settings, upscale_image
 from edge_sr.service.answers import encode, headers_of
 from edge_sr.service.bodies import FORM, Body, check_headers, receive
@@ -116,11 +116,12 @@ async def _enlarged(
     decoded = await _wait(request, decoding, clock.deadline)
     clock.lap("read")
 
-    def work(upscaler: Upscaler) -> Result:
+    def work(upscaler: Enlarges) -> Result:
         clock.lap("queue")
         return upscale_image(upscaler, decoded.image, settings)
 
-    result = await _wait(request, service.worker.submit(work), clock.deadline)
+    pixels = decoded.image.pixels.shape[0] * decoded.image.pixels.shape[1] * (settings.scale or 1) ** 2
+    result = await _wait(request, service.worker.submit(work, pixels=pixels), clock.deadline)
     service.counters.count_result(result)
     clock.lap("device")
     encoding = service.host.submit(
@@ -152,7 +153,7 @@ def _decode(body: Body, settings: Settings, limits: ServiceSettings, include: fr
 async def _wait(request: Request, job: Future[T], deadline: float) -> T:
     """The result of a job on another thread, unless its time is up or the client is gone: it is taken back.
 
-    A job that has begun is not interrupted; its result is dropped.
+    A job that has begun is not interrupted, but leaves a batch at the next step; its result is dropped.
     """
     future = asyncio.wrap_future(job)
     gone = asyncio.ensure_future(_disconnected(request))

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 from edge_sr.bundle import Bundle
 from edge_sr.errors import BackendError, EdgeSRError
-from edge_sr.pipeline import Upscaler
+from edge_sr.pipeline import Enlarges, Upscaler
 from edge_sr.service.problems import Problem
 
-__all__ = ["State", "Worker"]
+__all__ = ["PULSE_S", "Job", "State", "Worker"]
 
 T = TypeVar("T")
 MAX_RETRY_S = 60
@@ -36,9 +36,18 @@ class State(str, Enum):
 
 
 @dataclass(frozen=True)
-class _Job:
-    work: Callable[[Upscaler], Any]
+class Job:
+    """Work for the device.
+
+    Attributes:
+        work: What is to be done.
+        future: Not running before it is answered, so that it can be cancelled until then.
+        pixels: Of the output, for who has to mind memory.
+    """
+
+    work: Callable[[Enlarges], Any]
     future: Future[Any]
+    pixels: int
 
 
 class Worker:
@@ -59,7 +68,7 @@ class Worker:
         self,
         open_upscaler: Callable[[], AbstractContextManager[Upscaler]],
         *,
-        warm_up: Callable[[Upscaler], object],
+        warm_up: Callable[[Enlarges], object],
         slots: int,
     ) -> None:
         """Starts nothing yet.
@@ -76,8 +85,8 @@ class Worker:
         self._open, self._warm_up, self._slots = open_upscaler, warm_up, slots
         self._changed = threading.Condition()  # reentrant: a signal may interrupt who holds it
         self._state = State.STARTING
-        self._jobs: deque[_Job] = deque()
-        self._running: Future[Any] | None = None
+        self._jobs: deque[Job] = deque()
+        self._running: dict[Future[Any], Job] = {}
         self._taken, self._job_s = 0, 1.0
         self._thread = threading.Thread(target=self._live, name="edge-sr-worker", daemon=True)
 
@@ -119,8 +128,12 @@ class Worker:
                 self._taken -= 1
                 self._changed.notify_all()
 
-    def submit(self, work: Callable[[Upscaler], T]) -> Future[T]:
-        """Queues a job; cancel the future to take it back before it has begun.
+    def submit(self, work: Callable[[Enlarges], T], *, pixels: int = 0) -> Future[T]:
+        """Queues a job; cancel the future to take it back, or, once it has begun, to have its result dropped.
+
+        Args:
+            work: What is to be done.
+            pixels: Of the output.
 
         Raises:
             Problem: 503, the worker has stopped.
@@ -129,7 +142,7 @@ class Worker:
         with self._changed:
             if self._state is State.STOPPED:
                 raise _stopping()
-            self._jobs.append(_Job(work, future))
+            self._jobs.append(Job(work, future, pixels))
             self._changed.notify_all()
         return future
 
@@ -144,13 +157,12 @@ class Worker:
         """Answers all that is left with 503; a job that runs goes on without anybody to wait for it."""
         with self._changed:
             self.drain()
-            left = [job.future for job in self._jobs if job.future.set_running_or_notify_cancel()]
+            left = [*(job.future for job in self._jobs), *self._running]
             self._jobs.clear()
-            if self._running is not None:
-                left.append(self._running)
-                self._running = None
+            self._running.clear()
         for future in left:
-            future.set_exception(_stopping())
+            if future.set_running_or_notify_cancel():
+                future.set_exception(_stopping())
 
     def close(self, timeout_s: float = 5.0) -> bool:
         """Drains, runs what is queued, and waits for the thread; may be called twice.
@@ -183,13 +195,7 @@ class Worker:
     def _live(self) -> None:
         try:
             with self._open() as upscaler:
-                self._warm_up(upscaler)
-                self.runtime = _runtime(upscaler)
-                self._beat()
-                self.bundle = upscaler.bundle
-                self._become_ready()
-                while (job := self._next()) is not None:
-                    self._run(job, upscaler)
+                self._serve(upscaler)
         except EdgeSRError as error:
             self.failure = error
         except BaseException as error:
@@ -199,43 +205,68 @@ class Worker:
             self._state = State.STOPPED
             self.abandon()
 
-    def _become_ready(self) -> None:
+    def _serve(self, upscaler: Upscaler) -> None:
+        """Warms up, becomes ready, and runs jobs until there are none and none will come."""
+        self._warm_up(upscaler)
+        self._become_ready(upscaler)
+        while (job := self._next()) is not None:
+            self._beat()
+            self._run(job, upscaler)
+            self._beat()
+
+    def _become_ready(self, upscaler: Upscaler) -> None:
+        self._beat()
+        self.runtime, self.bundle = _runtime(upscaler), upscaler.bundle
         with self._changed:
             if self._state is State.STARTING:
                 self._state = State.READY
 
-    def _next(self) -> _Job | None:
+    def _next(self) -> Job | None:
         """The next job that nobody took back; None once there is none and none will come."""
         with self._changed:
-            while True:
-                while self._jobs:
-                    job = self._jobs.popleft()
-                    if job.future.set_running_or_notify_cancel():
-                        self._running = job.future
-                        return job
-                if self._state is State.STOPPED:
-                    return None
+            while (job := self._begin()) is None and self._state is not State.STOPPED:
                 self._changed.wait(PULSE_S)
                 self._beat()
+            return job
+
+    def _begin(self, most_pixels: float = math.inf) -> Job | None:
+        """The next job that nobody took back, where there is one that may begin; it runs from now on.
+
+        Args:
+            most_pixels: How many the outputs of all running jobs may have; one alone may have more.
+        """
+        with self._changed:
+            while self._jobs:
+                job = self._jobs[0]
+                pixels = sum(running.pixels for running in self._running.values())
+                if self._running and pixels + job.pixels > most_pixels and not job.future.cancelled():
+                    return None
+                self._jobs.popleft()
+                if not job.future.cancelled():
+                    self._running[job.future] = job
+                    return job
+            return None
 
     def _beat(self) -> None:
         self.last_progress = time.monotonic()
 
-    def _run(self, job: _Job, upscaler: Upscaler) -> None:
-        self._beat()
-        started = self.last_progress
+    def _run(self, job: Job, upscaler: Enlarges) -> None:
+        """Runs a job and answers it, unless it was abandoned or taken back by then."""
+        started = time.monotonic()
         result, failure = None, None
         try:
             result = job.work(upscaler)
         except Exception as error:  # noqa: BLE001  whatever one job dies of, the next one runs
             failure = error
-        self._beat()
-        self._job_s = self.last_progress - started
         with self._changed:
-            is_wanted, self._running = self._running is job.future, None
-        if is_wanted and failure is not None:
+            self._job_s = (time.monotonic() - started) / max(1, len(self._running))
+            is_wanted = self._running.pop(job.future, None) is not None
+            self._changed.notify_all()
+        if not (is_wanted and job.future.set_running_or_notify_cancel()):
+            return
+        if failure is not None:
             job.future.set_exception(failure)
-        elif is_wanted:
+        else:
             job.future.set_result(result)
 
 

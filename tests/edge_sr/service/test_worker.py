@@ -11,7 +11,7 @@ import pytest
 
 from edge_sr.bundle import Bundle
 from edge_sr.errors import BackendError, BundleError
-from edge_sr.pipeline import Upscaler
+from edge_sr.pipeline import Enlarges, Upscaler
 from edge_sr.service.problems import Problem
 from edge_sr.service.worker import State, Worker
 
@@ -22,7 +22,7 @@ from tests.edge_sr.service.rig import PATIENCE_S, HeldUpscaler, eventually
 
 @contextmanager
 def working(
-    opened: Bundle, warm_up: Callable[[Upscaler], object] = lambda upscaler: None, *, slots: int = 2
+    opened: Bundle, warm_up: Callable[[Enlarges], object] = lambda upscaler: None, *, slots: int = 2
 ) -> Iterator[Worker]:
     worker = Worker(lambda: HeldUpscaler(opened), warm_up=warm_up, slots=slots)
     worker.start()
@@ -97,7 +97,7 @@ def test_a_bundle_that_cannot_be_opened_is_its_failure() -> None:
 
 
 def test_a_warm_up_that_fails_is_its_failure(opened: Bundle) -> None:
-    def failing(_: Upscaler) -> None:
+    def failing(_: Enlarges) -> None:
         raise BackendError("no memory on the device")
 
     with working(opened, failing) as worker:
