@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -183,6 +184,63 @@ def seams(out: Path | None, **options: Any) -> None:
     check_writable(out)
     result = run_seams(request, arguments=sys.argv[1:], track=progress)
     markdown = seams_report(result)
+    _tell(markdown, save(out, record=result, markdown=markdown))
+
+
+@cli.command()
+@BUNDLE
+@click.option(
+    "--precision",
+    type=click.Choice([str(p) for p in Precision]),
+    default=str(Precision.INT8),
+    callback=lambda _context, _option, value: Precision(value),
+)
+@click.option(
+    "--batch", "batches", type=click.IntRange(1, 64), multiple=True, default=(1, 2, 4, 8), help="Of a server."
+)
+@click.option(
+    "--load",
+    "loads",
+    type=click.FloatRange(0.01, 100),
+    multiple=True,
+    default=(0.5, 0.8, 1.0, 1.5),
+    help="Arrivals over what one by one can do.",
+)
+@click.option(
+    "--clients", type=click.IntRange(1, 64), multiple=True, default=(1, 2, 4, 8), help="Of a closed loop."
+)
+@click.option("--seconds", type=click.FloatRange(0.1), default=20.0, help="Of each load on each server.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=5, help="Times that each load is put on each server."
+)
+@click.option(
+    "--large-side", type=click.IntRange(1), default=160, help="LR pixels of the large images' side."
+)
+@click.option("--large-share", type=click.FloatRange(0, 1), default=0.1, help="Of requests.")
+@click.option("--queue-size", type=click.IntRange(1, 1000), default=16, help="Requests that may wait.")
+@click.option("--lone", type=click.IntRange(1), default=5, help="Requests by themselves, of each size.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of arrivals and sizes.")
+@THREADS
+@OUT
+def service(out: Path | None, **options: Any) -> None:
+    """Load edge-sr serve over HTTP: batches of several sizes against one request after the other.
+
+    Repeat --batch, --load and --clients for several. It takes seconds x rounds x batches x (loads + clients),
+    and what is waiting at the end of each.
+    """
+    from benchmarks.records import check_writable, save
+    from benchmarks.service.report import service_report
+    from benchmarks.service.run import Request, run_service
+
+    request = Request(**options)
+    out = out or RESULTS / f"service-{request.bundle.name}-{request.precision}"
+    check_writable(out)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers end with it
+    try:
+        result = run_service(request, arguments=sys.argv[1:], track=progress)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    markdown = service_report(result)
     _tell(markdown, save(out, record=result, markdown=markdown))
 
 

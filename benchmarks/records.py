@@ -7,6 +7,7 @@ History of the formats:
     edge-sr/ladder   1  first version (see `benchmarks.ladder.records`)
     edge-sr/evidence 1  first version (see `benchmarks.evidence.records`)
     edge-sr/seams    1  first version (see `benchmarks.seams.records`)
+    edge-sr/service  1  first version (see `benchmarks.service.records`)
 """
 
 from __future__ import annotations

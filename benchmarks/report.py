@@ -19,6 +19,7 @@ from benchmarks.scores import FEATURES_NAME, LPIPS_NAME, METRICS, SPECTRUM
 
 __all__ = [
     "CAUTION",
+    "LOOP_CAUTION",
     "check_table",
     "footer",
     "heading",
