@@ -292,8 +292,10 @@ def test_answers_of_a_batch_are_those_that_come_one_by_one(
         wanted = [post(client, data, query).content for data, query in zip(pictures, QUERIES, strict=True)]
     with serving(opened, backend, batch=4) as (client, worker):
         backend.hold()
-        answers = [threads.submit(post, client, *each) for each in zip(pictures, QUERIES, strict=True)]
-        backend.await_held()
+        first, *others = zip(pictures, QUERIES, strict=True)
+        answers = [threads.submit(post, client, *first)]
+        backend.await_held()  # so that none of the others begins before all are there
+        answers += [threads.submit(post, client, *each) for each in others]
         eventually(lambda: worker.waiting == len(QUERIES) - 1)
         backend.go.set()
         found = [answer.result(PATIENCE_S) for answer in answers]
@@ -306,8 +308,9 @@ def test_a_full_service_refuses_and_answers_all_that_it_took(
 ) -> None:
     with serving(opened, backend, batch=2, queue_size=1) as (client, worker):
         backend.hold()
-        taken = [threads.submit(post, client, picture(), f"?seed={seed}") for seed in range(2)]
-        backend.await_held()
+        taken = [threads.submit(post, client, picture(), "?seed=0")]
+        backend.await_held()  # so that the next one cannot begin before it is looked at
+        taken.append(threads.submit(post, client, picture(), "?seed=1"))
         eventually(lambda: worker.waiting == 1)
         refused = post(client, picture(), "")
         backend.go.set()
