@@ -92,19 +92,47 @@ def prepare(images: Path, metadata: Path, out: Path, views: str, split: str, see
     click.echo(f"{out}: {counts} images; {len(report.left_out)} left out")
 
 
-@cli.command("train-vae")
+@cli.command("train-regression")
 @originals_options
 @training_options
 @click.option("--batch", type=COUNT, default=8, help="Crops an iteration.")
 @click.option("--crop", default=128, help="Side of a training crop in HR pixels, a multiple of 8.")
-def train_vae(batch: int, crop: int, **options: Any) -> None:
-    """Train the LR encoder and the autoencoder of what the LR image lacks."""
+def train_regression(batch: int, crop: int, **options: Any) -> None:
+    """Train the LR encoder alone, to give the expected HR image. LPIPS is not used."""
+    from export.models.vae import VAEConfig
+    from export.train import fit, require_device
+    from export.train_regression import RegressionTask
+
+    require_device(options["device"])
+    data = _data(options)
+    del data["lpips"]
+    fit(
+        RegressionTask(VAEConfig(), batch=batch, crop=crop, seed=options["seed"], **data),
+        _train_options(options),
+    )
+
+
+@cli.command("train-vae")
+@originals_options
+@training_options
+@click.option("--regression", type=FOLDER, help="A run of train-regression, which then stays as it is.")
+@click.option("--batch", type=COUNT, default=8, help="Crops an iteration.")
+@click.option("--crop", default=128, help="Side of a training crop in HR pixels, a multiple of 8.")
+def train_vae(regression: Path | None, batch: int, crop: int, **options: Any) -> None:
+    """Train the autoencoder of what the LR image lacks, and the condition of the UNet."""
     from export.models.vae import VAEConfig
     from export.train import fit, require_device
     from export.train_vae import VAETask
 
     require_device(options["device"])
-    task = VAETask(VAEConfig(), batch=batch, crop=crop, seed=options["seed"], **_data(options))
+    task = VAETask(
+        VAEConfig(),
+        batch=batch,
+        crop=crop,
+        seed=options["seed"],
+        regression=regression,
+        **_data(options),
+    )
     fit(task, _train_options(options))
 
 
@@ -133,9 +161,37 @@ def train_unet(vae: Path, pairs: int, batch: int, **options: Any) -> None:
     fit(task, _train_options(options))
 
 
+@cli.command("train-decoder")
+@training_options
+@click.option("--vae", type=FOLDER, required=True, help=VAE_HELP)
+@click.option("--unet", type=FOLDER, required=True, help="The run of train-unet, with its pairs.")
+@click.option("--samples", type=COUNT, default=1600, help="Pairs to sample latents for, in OUT/latents.")
+@click.option("--batch", type=COUNT, default=8, help="Crops an iteration.")
+@click.option("--crop", default=128, help="Side of a training crop in HR pixels, a multiple of 8.")
+def train_decoder(vae: Path, unet: Path, samples: int, batch: int, crop: int, **options: Any) -> None:
+    """Train the decoder further, on latents of the loop and of real images."""
+    from export.train import fit
+    from export.train_decoder import DecoderTask
+
+    task = DecoderTask(
+        vae=vae,
+        unet=unet,
+        val=options["val"],
+        lpips=options["lpips"],
+        store=options["out"] / "latents",
+        samples=samples,
+        batch=batch,
+        crop=crop,
+        seed=options["seed"],
+        device=options["device"],
+    )
+    fit(task, _train_options(options))
+
+
 @cli.command("bundle")
 @click.option("--vae", type=FOLDER, required=True, help=VAE_HELP)
 @click.option("--unet", type=FOLDER, required=True, help="The run of train-unet.")
+@click.option("--decoder", type=FOLDER, help="The run of train-decoder.  [default: the autoencoder's own]")
 @click.option("--out", type=FOLDER, required=True, help="The bundle's folder; an older one is replaced.")
 @click.option(
     "--card",
@@ -143,14 +199,16 @@ def train_unet(vae: Path, pairs: int, batch: int, **options: Any) -> None:
     default=Path(__file__).parent / "cards" / "cxr-x4.json",
     help="What people are told of the model, and its presets.",
 )
-def bundle(vae: Path, unet: Path, out: Path, card: Path) -> None:
+def bundle(vae: Path, unet: Path, decoder: Path | None, out: Path, card: Path) -> None:
     """Export a trained model to a bundle, each graph verified against torch."""
     from export.bundle import load_model, phantom, read_card, write_bundle
 
     told = read_card(card)
-    commands = tuple(_command(run) for run in (vae, unet))
+    commands = tuple(_command(run) for run in (vae, unet, decoder) if run is not None)
     image = phantom(told["tile"], told["channels"])
-    written = write_bundle(load_model(vae, unet), told, out, image=image, commands=commands)
+    written = write_bundle(
+        load_model(vae, unet, decoder_run=decoder), told, out, image=image, commands=commands
+    )
     size = sum(path.stat().st_size for path in out.iterdir())
     click.echo(f"{out}: {written.manifest.name}, {size / 1e6:.1f} MB, digest {written.digest[:12]}")
 

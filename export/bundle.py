@@ -29,6 +29,7 @@ from export.models.autoencoder import Autoencoder
 from export.models.unet_lite import UNetLite
 from export.sampling import sample_latents
 from export.to_onnx import ExportError, export_graph, round_weights
+from export.train_decoder import use_decoder
 from export.train_unet import load_unet, load_vae
 
 GRAPH_TOLERANCE = 1e-4  # largest difference of a graph from torch, relative to the larger of 1 and the value
@@ -67,12 +68,13 @@ class Model:
     diffusion: dict[str, Any]
 
 
-def load_model(vae_run: Path, unet_run: Path) -> Model:
+def load_model(vae_run: Path, unet_run: Path, *, decoder_run: Path | None = None) -> Model:
     """The averaged weights of the runs, rounded.
 
     Args:
         vae_run: A run of train-vae, or a folder in diffusers' layout.
         unet_run: A run of train-unet.
+        decoder_run: A run of train-decoder, whose decoder is taken; the autoencoder's own where None.
 
     Raises:
         ConfigError: One of them holds no weights, or those of something else.
@@ -80,6 +82,8 @@ def load_model(vae_run: Path, unet_run: Path) -> Model:
     """
     unet, scale, diffusion = load_unet(unet_run)
     vae = load_vae(vae_run)
+    if decoder_run is not None:
+        use_decoder(vae, decoder_run)
     for what in ("latent_channels", "condition_channels"):
         theirs, ours = getattr(vae.config, what), getattr(unet.config, what)
         if theirs != ours:

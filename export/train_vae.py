@@ -1,4 +1,4 @@
-"""Trains the autoencoder, and with it the LR encoder that everything conditions on."""
+"""Trains the autoencoder, and the condition that the UNet reads, on a regression that is trained or not."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from export.data import PairStream, load_folder, load_pairs
 from export.models.vae import VAE, VAEConfig, kl_per_pixel
 from export.perceptual import LPIPS
 from export.train import Batch, mean_psnr, sheet
+from export.train_regression import load_regression
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,18 @@ class VAELoss:
             that the latent keeps what lowers the error, and drops what costs more than it tells.
         kl_warmup: Share of the run over which that weight rises from zero.
         perceptual: Of LPIPS, where its weights are given.
+        guess: Of the squared error of the latent's mean as the condition foretells it; teaches the condition
+            alone.
     """
 
-    kl: float = 3e-4
+    kl: float = 2e-4
     kl_warmup: float = 0.3
     perceptual: float = 0.05
+    guess: float = 0.1
 
 
 class VAETask:
-    """L1 of the mean image and of the output, LPIPS of the output, and the KL divergence of the latent."""
+    """L1 and LPIPS of the output, KL divergence of the latent, and how well the condition foretells it."""
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class VAETask:
         crop: int = 128,
         seed: int = 0,
         views: frozenset[str] = frozenset(),
+        regression: Path | None = None,
         weights: VAELoss | None = None,
     ) -> None:
         """Reads the images.
@@ -62,6 +67,8 @@ class VAETask:
             crop: Their HR side in pixels, a multiple of 8, at most 256.
             seed: Where every random choice comes from.
             views: Where not empty, only these views of the index beside `train`.
+            regression: A run of train-regression, whose weights are taken and stay as they are; where None,
+                the regression is trained with the rest.
             weights: Of the terms; the defaults where None.
 
         Raises:
@@ -69,7 +76,12 @@ class VAETask:
             ImageError: An image that cannot be read, or is too small.
         """
         torch.manual_seed(seed)
-        self.model: nn.Module = VAE(config)
+        vae = VAE(config)
+        self.model: nn.Module = vae
+        self._is_frozen = regression is not None
+        if regression is not None:
+            load_regression(regression, vae.lr_encoder)
+            vae.lr_encoder.freeze_regression()
         self._vae_config = config
         self._batch, self._crop, self._seed = batch, crop, seed
         self._images = load_folder(train, views=views)
@@ -97,7 +109,10 @@ class VAETask:
             "kl": kl_per_pixel(out["mu"], out["log_variance"], hr.shape[-1] * hr.shape[-2]),
         }
         kl = self._weights.kl * min(1.0, progress / self._weights.kl_warmup)
-        loss = terms["l1_mean"] + terms["l1"] + kl * terms["kl"]
+        terms["guess"] = functional.mse_loss(out["guess"], out["mu"].detach())
+        loss = terms["l1"] + kl * terms["kl"] + self._weights.guess * terms["guess"]
+        if not self._is_frozen:
+            loss = loss + terms["l1_mean"]
         if self._lpips is not None:
             self._lpips.to(hr.device)
             terms["lpips"] = self._lpips(out["output"], hr).mean()
@@ -105,17 +120,20 @@ class VAETask:
         return {"loss": loss} | terms
 
     def validate(self, model: nn.Module) -> tuple[dict[str, float], npt.NDArray[np.uint8]]:
-        """PSNR of the mean image and of the reconstruction from the latent's mean."""
+        """PSNR of the mean image and of the reconstruction; the share of the latent that is foretold."""
         assert isinstance(model, VAE)
         device = next(model.parameters()).device
-        means, outputs = [], []
+        means, outputs, left, total = [], [], 0.0, 0.0
         for lr, hr in zip(self._lr.split(8), self._hr.split(8), strict=True):
-            mean, features, _ = model.lr_encoder(lr.to(device))
+            mean, features, condition = model.lr_encoder(lr.to(device))
             mu, _ = model.encode(hr.to(device), mean, features)
+            left += float((model.guess(condition) - mu).square().sum())
+            total += float((mu - mu.mean(dim=(0, 2, 3), keepdim=True)).square().sum())
             means.append(mean.cpu())
             outputs.append(model.decoder(mu, features, mean).cpu())
         mean, output = torch.cat(means), torch.cat(outputs)
         figures = {"psnr_mean": mean_psnr(mean, self._hr), "psnr": mean_psnr(output, self._hr)}
+        figures["foretold"] = 1 - left / total
         if self._lpips is not None:
             figures["lpips"] = float(self._lpips.cpu()(output[:24], self._hr[:24]).mean())
             figures["lpips_mean"] = float(self._lpips(mean[:24], self._hr[:24]).mean())

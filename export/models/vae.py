@@ -32,7 +32,10 @@ class VAEConfig:
     """The sizes of the autoencoder.
 
     Attributes:
-        lr_width, lr_blocks: Channels and residual blocks of the LR encoder, at the LR grid.
+        lr_width, lr_blocks: Channels and residual blocks of the LR encoder at the LR grid, before its deep
+            part and again after it.
+        lr_deep_width, lr_deep_blocks: Those of its deep part, at half the LR grid, which sees further.
+        condition_width, condition_blocks: Those of what makes the condition, at the latent grid.
         width: Channels of the HR encoder and the decoder at the LR grid (a quarter of HR).
         deep_width: Their channels at the latent grid (an eighth of HR).
         decoder_blocks: Residual blocks of the decoder at the LR grid; `deep_blocks` at the latent grid.
@@ -42,13 +45,17 @@ class VAEConfig:
 
     image_channels: int = 1
     lr_width: int = 64
-    lr_blocks: int = 8
+    lr_blocks: int = 4
+    lr_deep_width: int = 96
+    lr_deep_blocks: int = 6
     width: int = 64
     deep_width: int = 96
     decoder_blocks: int = 5
     deep_blocks: int = 3
+    condition_width: int = 96
+    condition_blocks: int = 3
     condition_channels: int = 64
-    latent_channels: int = 16
+    latent_channels: int = 24
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON scalars."""
@@ -56,28 +63,60 @@ class VAEConfig:
 
 
 class LREncoder(nn.Module):
-    """Reads the LR image once; everything after it conditions on what it finds."""
+    """Reads the LR image once; everything after it conditions on what it finds.
+
+    A regression of the HR image (`regress`), trained first and alone, and on its features the condition that
+    the UNet reads, which learns to foretell the latent.
+    """
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
-        self.conv_in = nn.Conv2d(config.image_channels, config.lr_width, 3, padding=1)
-        self.blocks = nn.Sequential(*[PlainBlock(config.lr_width) for _ in range(config.lr_blocks)])
-        self.to_mean = nn.Conv2d(config.lr_width, config.image_channels * SCALE**2, 3, padding=1)
-        self.to_condition = nn.Conv2d(config.lr_width, config.condition_channels, 3, stride=2, padding=1)
+        width, deep_width = config.lr_width, config.lr_deep_width
+        self.conv_in = nn.Conv2d(config.image_channels, width, 3, padding=1)
+        self.blocks = _blocks(width, config.lr_blocks)
+        self.down = nn.Conv2d(width, deep_width, 3, stride=2, padding=1)
+        self.deep = _blocks(deep_width, config.lr_deep_blocks)
+        self.up = nn.Conv2d(deep_width, 4 * width, 3, padding=1)
+        self.tail = _blocks(width, config.lr_blocks)
+        self.to_mean = nn.Conv2d(width, config.image_channels * SCALE**2, 3, padding=1)
+        self.condition_in = nn.Conv2d(width, config.condition_width, 3, stride=2, padding=1)
+        self.condition_blocks = _blocks(config.condition_width, config.condition_blocks)
+        self.to_condition = nn.Conv2d(config.condition_width, config.condition_channels, 3, padding=1)
 
     def forward(self, lr: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Encodes the LR image.
 
         Args:
-            lr: (N, C, h, w) float32 in [-1, 1].
+            lr: (N, C, h, w) float32 in [-1, 1], h and w even.
 
         Returns:
             mean: (N, C, 4h, 4w), the expected HR image; features: (N, F, h, w); condition: (N, K, h/2, w/2).
         """
-        features = self.blocks(self.conv_in(lr))
+        mean, features = self.regress(lr)
+        return mean, features, self.condition(features)
+
+    def regress(self, lr: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """lr: (N, C, h, w) -> mean: (N, C, 4h, 4w), features: (N, F, h, w)."""
+        shallow = self.blocks(self.conv_in(lr))
+        deep = self.deep(self.down(shallow))
+        features = self.tail(shallow + functional.pixel_shuffle(self.up(deep), 2))
         detail = functional.pixel_shuffle(self.to_mean(features), SCALE)
-        mean = functional.interpolate(lr, scale_factor=SCALE, mode="nearest") + detail
-        return mean, features, self.to_condition(features)
+        return functional.interpolate(lr, scale_factor=SCALE, mode="nearest") + detail, features
+
+    def freeze_regression(self) -> None:
+        """Leaves the condition alone to be trained."""
+        is_condition = ("condition_in.", "condition_blocks.", "to_condition.")
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(requires_grad=name.startswith(is_condition))
+
+    def condition(self, features: torch.Tensor) -> torch.Tensor:
+        """features: (N, F, h, w) -> (N, K, h/2, w/2)."""
+        condition: torch.Tensor = self.to_condition(self.condition_blocks(self.condition_in(features)))
+        return condition
+
+
+def _blocks(channels: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*[PlainBlock(channels) for _ in range(count)])
 
 
 class HREncoder(nn.Module):
@@ -87,9 +126,9 @@ class HREncoder(nn.Module):
         super().__init__()
         shuffled = config.image_channels * SCALE**2
         self.conv_in = nn.Conv2d(shuffled + config.lr_width, config.width, 3, padding=1)
-        self.blocks = nn.Sequential(PlainBlock(config.width), PlainBlock(config.width))
+        self.blocks = _blocks(config.width, 2)
         self.down = nn.Conv2d(config.width, config.deep_width, 3, stride=2, padding=1)
-        self.deep = nn.Sequential(PlainBlock(config.deep_width), PlainBlock(config.deep_width))
+        self.deep = _blocks(config.deep_width, 2)
         self.conv_out = nn.Conv2d(config.deep_width, 2 * config.latent_channels, 1)
         # Begins with little noise: from a noisy start the decoder learns to ignore the latent, for good.
         nn.init.constant_(self.conv_out.bias[config.latent_channels :], -4.0)
@@ -108,10 +147,10 @@ class Decoder(nn.Module):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         self.conv_in = nn.Conv2d(config.latent_channels, config.deep_width, 3, padding=1)
-        self.deep = nn.Sequential(*[PlainBlock(config.deep_width) for _ in range(config.deep_blocks)])
+        self.deep = _blocks(config.deep_width, config.deep_blocks)
         self.up = nn.Conv2d(config.deep_width, 4 * config.width, 3, padding=1)
         self.fuse = nn.Conv2d(config.width + config.lr_width, config.width, 3, padding=1)
-        self.blocks = nn.Sequential(*[PlainBlock(config.width) for _ in range(config.decoder_blocks)])
+        self.blocks = _blocks(config.width, config.decoder_blocks)
         self.conv_out = nn.Conv2d(config.width, config.image_channels * SCALE**2, 3, padding=1)
 
     def forward(self, latent: torch.Tensor, features: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
@@ -122,7 +161,11 @@ class Decoder(nn.Module):
 
 
 class VAE(Autoencoder):
-    """The three networks together, as they are trained."""
+    """The three networks together, as they are trained.
+
+    Attributes:
+        guess: Reads the latent's mean from the condition; training only, to teach the condition.
+    """
 
     decoder_inputs = ("features", "mean")
 
@@ -132,6 +175,7 @@ class VAE(Autoencoder):
         self.lr_encoder = LREncoder(config)
         self.hr_encoder = HREncoder(config)
         self.decoder = Decoder(config)
+        self.guess = nn.Conv2d(config.condition_channels, config.latent_channels, 1)
 
     def encode(
         self, hr: torch.Tensor, mean: torch.Tensor, features: torch.Tensor
@@ -142,14 +186,13 @@ class VAE(Autoencoder):
 
     def forward(self, lr: torch.Tensor, hr: torch.Tensor) -> dict[str, torch.Tensor]:
         """Encodes, samples and decodes; returns every value that a loss needs, by name."""
-        mean, features, condition = self.lr_encoder(lr)
+        mean, features = self.lr_encoder.regress(lr)
         mu, log_variance = self.encode(hr, mean.detach(), features)
         latent = mu + torch.exp(0.5 * log_variance) * torch.randn_like(mu)
-        output = self.decoder(latent, features, mean.detach())
         return {
             "mean": mean,
-            "output": output,
-            "condition": condition,
+            "output": self.decoder(latent, features, mean.detach()),
+            "guess": self.guess(self.lr_encoder.condition(features.detach())),
             "mu": mu,
             "log_variance": log_variance,
         }

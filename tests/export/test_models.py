@@ -34,14 +34,16 @@ def test_the_autoencoder_encodes_to_an_eighth_and_decodes_to_the_size_of_the_ima
 
 def test_the_encoder_gives_the_same_values_for_a_crop_away_from_its_border() -> None:
     encoder = tiny_vae().lr_encoder
-    image = noise(1, 1, 48, 48)
+    image = noise(1, 1, 80, 80)
     mean, features, condition = encoder(image)
-    part_mean, part_features, part_condition = encoder(image[..., 8:40, 8:40])
-    inside = slice(6, -6)  # LR pixels: one layer at the start, two a block, one at the end, and some
+    part_mean, part_features, part_condition = encoder(image[..., 8:72, 8:72])
+    # LR pixels: one layer at the start, two a block at each end, eight for the deep part, and some
+    inside, inside_hr, inside_condition = slice(16, -16), slice(68, -68), slice(12, -12)
     # The same sums in another order, in FP32.
-    assert (part_features - features[..., 8:40, 8:40])[..., inside, inside].abs().max() < 1e-5
-    assert (part_mean - mean[..., 32:160, 32:160])[..., 24:-24, 24:-24].abs().max() < 1e-5
-    assert (part_condition - condition[..., 4:20, 4:20])[..., 4:-4, 4:-4].abs().max() < 1e-5
+    assert (part_features - features[..., 8:72, 8:72])[..., inside, inside].abs().max() < 1e-5
+    assert (part_mean - mean[..., 32:288, 32:288])[..., inside_hr, inside_hr].abs().max() < 1e-5
+    difference = part_condition - condition[..., 4:36, 4:36]
+    assert difference[..., inside_condition, inside_condition].abs().max() < 1e-5
 
 
 def test_the_decoder_gives_the_same_values_for_a_crop_away_from_its_border() -> None:
@@ -89,7 +91,7 @@ def test_the_denoiser_gives_a_velocity_of_the_latents_size_and_heeds_all_it_is_t
 
 
 def test_the_denoiser_begins_by_predicting_nothing() -> None:
-    unet = UNetLite(UNetConfig(channels=(16, 32, 32), embedding=16, heads=2))
+    unet = UNetLite(UNetConfig(latent_channels=16, channels=(16, 32, 32), embedding=16, heads=2))
     v = unet(noise(1, 16, 8, 8), torch.tensor([5]), noise(1, 64, 8, 8))
     assert not v.any()
 

@@ -109,7 +109,7 @@ def test_a_run_leaves_weights_a_curve_sample_sheets_and_a_log(vae_run: Path) -> 
     assert [path.name for path in sheets] == ["0000002.png", "0000004.png"]
     assert cv2.imread(str(sheets[-1]), cv2.IMREAD_UNCHANGED).shape == (2 * 256, 4 * 256)
     names = {name for _, name, _ in rows(vae_run)}
-    assert names == {"loss", "l1", "l1_mean", "kl", "val_psnr", "val_psnr_mean"}
+    assert names == {"loss", "l1", "l1_mean", "kl", "guess", "val_psnr", "val_psnr_mean", "val_foretold"}
 
 
 def test_every_figure_is_logged_once_an_iteration(tmp_path: Path) -> None:

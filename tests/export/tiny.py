@@ -23,10 +23,14 @@ Gray = npt.NDArray[np.uint8]
 VAE_CONFIG = VAEConfig(
     lr_width=8,
     lr_blocks=1,
+    lr_deep_width=8,
+    lr_deep_blocks=1,
     width=8,
     deep_width=8,
     decoder_blocks=1,
     deep_blocks=1,
+    condition_width=8,
+    condition_blocks=1,
     condition_channels=4,
     latent_channels=4,
 )
