@@ -11,6 +11,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+from benchmarks.pairs import REDUCTIONS
 from edge_sr.bundle import default_bundle
 from edge_sr.errors import EdgeSRError
 from edge_sr.spec import Precision
@@ -63,6 +64,9 @@ def cli() -> None:
 @click.option("--vae", type=FOLDER, help="The run that trained the autoencoder, for its ceiling.")
 @PRECISION
 @click.option("--preset", "presets", multiple=True, help="A preset to show beside the default; repeatable.")
+@click.option(
+    "--reduce", "reduction", type=click.Choice(REDUCTIONS), help="Make the LR images of the HR images, so."
+)
 @SEEDS
 @LIMIT
 @BATCH
@@ -75,7 +79,8 @@ def quality(out: Path | None, **options: Any) -> None:
     from benchmarks.records import check_writable, save
 
     request = Request(**options)
-    out = out or RESULTS / f"quality-{request.bundle.name}-{request.precision}-{request.pairs.name}"
+    data = "-".join(filter(None, (request.pairs.name, request.reduction)))
+    out = out or RESULTS / f"quality-{request.bundle.name}-{request.precision}-{data}"
     check_writable(out)
     _set_threads(request.threads)
     outcome = run_quality(request, arguments=sys.argv[1:], track=progress)
@@ -242,6 +247,33 @@ def service(out: Path | None, **options: Any) -> None:
         signal.signal(signal.SIGTERM, before)
     markdown = service_report(result)
     _tell(markdown, save(out, record=result, markdown=markdown))
+
+
+@cli.command()
+@BUNDLE
+@PAIRS
+@click.option(
+    "--lpips", type=FOLDER, required=True, help="Folder with squeezenet1_1.pth (and lpips' squeeze.pth)."
+)
+@click.option("--vae", type=FOLDER, help="The run that trained the autoencoder, for its ceiling.")
+@PRECISION
+@click.option("--seeds", type=click.IntRange(1), default=1, help="Seeds 0, 1, ...")
+@click.option("--limit", type=click.IntRange(0), default=48, help="Images at most; 0 for all.")
+@BATCH
+@THREADS
+@DEGRADATION
+@OUT
+def curve(out: Path | None, **options: Any) -> None:
+    """Draw PSNR against LPIPS over first noise, steps, eta and samples, each varied alone."""
+    from benchmarks.curve import CurveRequest, run_curve
+    from benchmarks.records import check_writable, save
+
+    request = CurveRequest(**options)
+    out = out or RESULTS / f"curve-{request.bundle.name}-{request.precision}"
+    check_writable(out)
+    _set_threads(request.threads)
+    outcome = run_curve(request, arguments=sys.argv[1:], track=progress)
+    _tell(outcome.markdown, save(out, record=outcome.record, markdown=outcome.markdown, png=outcome.png))
 
 
 def progress(items: Sequence[Any], what: str) -> Iterable[Any]:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks.records import DataFacts
 from edge_sr.bundle import Bundle
 from edge_sr.errors import ConfigError
-from edge_sr.image import from_unit
+from edge_sr.image import DOWNSAMPLE_OPERATORS, downsample, from_unit, to_unit
 from export.data import load_pairs
 
-__all__ = ["Pairs", "read_pairs"]
+__all__ = ["REDUCTIONS", "Pairs", "read_pairs", "reduce_again"]
 
 Float = npt.NDArray[np.float32]
 Gray = npt.NDArray[np.uint8]
+
+NOISY = "area-noise-jpeg80"
+NOISE_LEVELS, JPEG_QUALITY = 3.0, 80
+REDUCTIONS = (*DOWNSAMPLE_OPERATORS, NOISY)
+"""How LR images can be made of HR images: the operators, and area with noise of 3 gray levels and JPEG 80."""
 
 
 @dataclass(frozen=True)
@@ -75,3 +81,29 @@ def read_pairs(folder: Path, bundle: Bundle, *, limit: int = 0) -> Pairs:
         )
     kept = slice(limit or None)
     return Pairs(folder.resolve().name, lr[kept], hr[kept], tuple(names[kept]))
+
+
+def reduce_again(pairs: Pairs, how: str, *, scale: int) -> Pairs:
+    """The same HR images with LR images that are made of them; noise is the same for the same image.
+
+    Args:
+        pairs: Their own LR images are dropped.
+        how: One of `REDUCTIONS`.
+        scale: By how much.
+    """
+    lr = np.stack([_reduced(hr, how, scale, index) for index, hr in enumerate(pairs.hr_pixels)])
+    return replace(pairs, name=f"{pairs.name}-{how}", lr=to_unit(lr)[:, None])
+
+
+def _reduced(hr: Gray, how: str, scale: int, index: int) -> Gray:
+    operator = "area" if how == NOISY else how
+    small = downsample(hr.astype(np.float32), scale, operator)
+    if how == NOISY:
+        small += np.random.default_rng(index).normal(0, NOISE_LEVELS, small.shape).astype(np.float32)
+    pixels: Gray = np.clip(np.rint(small), 0, 255).astype(np.uint8)
+    return _through_jpeg(pixels) if how == NOISY else pixels
+
+
+def _through_jpeg(pixels: Gray) -> Gray:
+    _, file = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return np.asarray(cv2.imdecode(file, cv2.IMREAD_GRAYSCALE), np.uint8)

@@ -13,7 +13,7 @@ import torch
 from benchmarks.board import assemble, score, seed_diversity
 from benchmarks.environment import environment
 from benchmarks.features import FeatureDistance
-from benchmarks.pairs import Pairs, read_pairs
+from benchmarks.pairs import Pairs, read_pairs, reduce_again
 from benchmarks.records import BundleFacts, QualityResult
 from benchmarks.report import quality_table
 from benchmarks.rows import Autoencoder, Extras, Row, Runner, Track, make_rows, plan_rows
@@ -47,6 +47,7 @@ class Request:
         features: File of the second judge's weights; None leaves it out.
         vae: The run that trained the bundle's autoencoder; None leaves out what needs its HR encoder.
         presets: To show beside the default.
+        reduction: How LR images are made, of `benchmarks.pairs.REDUCTIONS`; None for the pairs' own.
         seeds: How many.
         limit: Images at most; 0 for all.
         batch, threads: Images at once; CPU threads, 0 for all cores.
@@ -60,6 +61,7 @@ class Request:
     features: Path | None = None
     vae: Path | None = None
     presets: tuple[str, ...] = ()
+    reduction: str | None = None
     seeds: int = 3
     limit: int = 0
     batch: int = 4
@@ -90,6 +92,8 @@ def run_quality(request: Request, *, arguments: Sequence[str], track: Track) -> 
     bundle = Bundle.open(request.bundle)
     pairs = read_pairs(request.pairs, bundle, limit=request.limit)
     operator, scale = bundle.manifest.degradation, bundle.manifest.scale
+    if request.reduction:
+        pairs = reduce_again(pairs, request.reduction, scale=scale)
     lpips = LPIPS(request.lpips) if request.lpips else None
     features = FeatureDistance(request.features) if request.features else None
     backend = open_backend("onnxruntime", threads=request.threads)
@@ -101,7 +105,7 @@ def run_quality(request: Request, *, arguments: Sequence[str], track: Track) -> 
     record = assemble(
         environment(arguments, threads=int(facts.backend["threads"])),
         facts,
-        pairs.facts(degradation=request.degradation, operator=operator),
+        pairs.facts(degradation=request.reduction or request.degradation, operator=operator),
         rows=rows,
         scores=scores,
         spreads=seed_diversity(images, pairs),

@@ -257,7 +257,8 @@ def make_rows(
     made = {key: np.empty((n, *pairs.hr_pixels.shape), np.uint8) for key, n in counts.items()}
     for part in track(batches, "without a loop"):
         for key, images in _plain_images(runner, pairs.lr[part], pairs.hr[part], extras).items():
-            made[key][0, part] = images
+            if key in made:
+                made[key][0, part] = images
     for row, slot, part in track(list(itertools.product(loops, range(len(seeds)), batches)), "loops"):
         made[row.key][slot, part] = runner.sample(pairs.lr[part], row.preset, seeds[slot])
     return made

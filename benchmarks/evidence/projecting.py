@@ -7,11 +7,11 @@ import numpy.typing as npt
 
 from benchmarks.board import estimate
 from benchmarks.evidence.records import Projection
-from benchmarks.pairs import Pairs
+from benchmarks.pairs import Pairs, reduce_again
 from benchmarks.rows import Runner, Track, to_gray
 from benchmarks.scores import CEILING_DB, Judge
 from edge_sr.evidence import back_project
-from edge_sr.image import DOWNSAMPLE_OPERATORS, downsample, to_unit
+from edge_sr.image import DOWNSAMPLE_OPERATORS
 from edge_sr.manifest import Preset
 from edge_sr.metrics import psnr
 
@@ -40,20 +40,14 @@ def judge_projection(
         track: Shows progress.
     """
     found: list[Projection] = []
+    scale = runner.upscaler.bundle.manifest.scale
     for degradation in track((GIVEN, *DOWNSAMPLE_OPERATORS), "degradations"):
-        lr = pairs.lr_pixels if degradation == GIVEN else _reduced(pairs.hr_pixels, runner, degradation)
-        planes = to_unit(lr)[:, None]
+        given = pairs if degradation == GIVEN else reduce_again(pairs, degradation, scale=scale)
+        planes = given.lr
         parts = [planes[at : at + batch] for at in range(0, len(planes), batch)]
         outputs = np.concatenate([runner.draw(part, preset, seed=seed) for part in parts])
         found += _rows(degradation, *_scores(outputs, planes, pairs, runner, judge))
     return tuple(found)
-
-
-def _reduced(hr: Gray, runner: Runner, operator: str) -> Gray:
-    """(N, H, W) -> (N, h, w), rounded."""
-    scale = runner.upscaler.bundle.manifest.scale
-    small = [np.rint(downsample(image.astype(np.float32), scale, operator)) for image in hr]
-    return np.clip(np.stack(small), 0, 255).astype(np.uint8)
 
 
 def _scores(outputs: Float, lr: Float, pairs: Pairs, runner: Runner, judge: Judge) -> tuple[Table, Table]:

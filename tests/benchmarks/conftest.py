@@ -25,8 +25,8 @@ from export.to_onnx import round_weights
 
 ROOT = Path(__file__).parents[2]
 VAE_CONFIG = VAEConfig(
-    lr_width=16, lr_blocks=1, lr_deep_width=16, lr_deep_blocks=1, condition_width=8, condition_blocks=1, width=16, deep_width=16, decoder_blocks=1, deep_blocks=1, condition_channels=8,
-    latent_channels=4,
+    lr_width=16, lr_blocks=1, lr_deep_width=16, lr_deep_blocks=1, condition_width=8, condition_blocks=1,
+    width=16, deep_width=16, decoder_blocks=1, deep_blocks=1, condition_channels=8, latent_channels=4,
 )  # fmt: skip
 UNET_CONFIG = UNetConfig(
     latent_channels=4, condition_channels=8, channels=(16, 32, 32), embedding=16, heads=2
