@@ -14,7 +14,6 @@ RUNS     ?= runs
 # For train: a folder with torchvision's squeezenet1_1.pth and lpips' squeeze.pth; without it, no perceptual loss.
 LPIPS    ?=
 TRAIN    := --val "$(DATA)/val" $(if $(LPIPS),--lpips "$(LPIPS)") $(ARGS)
-ORIGINALS := --train "$(DATA)/train"
 
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip --disable-pip-version-check
@@ -56,11 +55,9 @@ format: $(BASE)  ## let ruff mend what it can
 
 train: $(ALL)  ## train the default model on DATA=FOLDER and write its bundle; goes on where it was stopped
 	@[ -d "$(DATA)/train" ] || { echo "no $(DATA)/train; name the images with: make train DATA=FOLDER" >&2; exit 1; }
-	$(BIN)/python -m export train-regression $(TRAIN) $(ORIGINALS) --out $(RUNS)/regression --minutes 16 --learning-rate 0.0008
-	$(BIN)/python -m export train-vae $(TRAIN) $(ORIGINALS) --regression $(RUNS)/regression --out $(RUNS)/vae --minutes 15 --learning-rate 0.0006
-	$(BIN)/python -m export train-unet $(TRAIN) $(ORIGINALS) --vae $(RUNS)/vae --out $(RUNS)/unet --minutes 14 --batch 8 --pairs 3200 --learning-rate 0.0006
-	$(BIN)/python -m export train-decoder $(TRAIN) --vae $(RUNS)/vae --unet $(RUNS)/unet --out $(RUNS)/decoder --minutes 12 --learning-rate 0.0003
-	$(BIN)/python -m export bundle --vae $(RUNS)/vae --unet $(RUNS)/unet --decoder $(RUNS)/decoder --out $(RUNS)/cxr-x4
+	$(BIN)/python -m export train-vae $(TRAIN) --train "$(DATA)/train" --out $(RUNS)/vae --minutes 26
+	$(BIN)/python -m export train-unet $(TRAIN) --train "$(DATA)/train" --vae $(RUNS)/vae --out $(RUNS)/unet --minutes 32 --pairs 5008
+	$(BIN)/python -m export bundle --vae $(RUNS)/vae --unet $(RUNS)/unet --out $(RUNS)/cxr-x4
 
 clean:  ## remove the environment, caches and build output
 	rm -rf "$(VENV)" dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -139,13 +139,13 @@ def _vae_config(weights: Mapping[Component, GraphWeights]) -> VAEConfig:
         image_channels=image_channels,
         lr_width=lr_width,
         lr_blocks=_count(encoder, r"lr_encoder\.blocks\.(\d+)\.conv1\.weight"),
-        lr_deep_width=encoder.named["lr_encoder.down.weight"].shape[0],
+        lr_deep_width=_width(encoder, "lr_encoder.down.weight"),
         lr_deep_blocks=_count(encoder, r"lr_encoder\.deep\.(\d+)\.conv1\.weight"),
         width=decoder.named["decoder.conv_out.weight"].shape[1],
         deep_width=deep_width,
         decoder_blocks=_count(decoder, r"decoder\.blocks\.(\d+)\.conv1\.weight"),
         deep_blocks=_count(decoder, r"decoder\.deep\.(\d+)\.conv1\.weight"),
-        condition_width=encoder.named["lr_encoder.condition_in.weight"].shape[0],
+        condition_width=_width(encoder, "lr_encoder.condition_in.weight"),
         condition_blocks=_count(encoder, r"lr_encoder\.condition_blocks\.(\d+)\.conv1\.weight"),
         condition_channels=encoder.named["lr_encoder.to_condition.weight"].shape[0],
         latent_channels=latent_channels,
@@ -154,6 +154,11 @@ def _vae_config(weights: Mapping[Component, GraphWeights]) -> VAEConfig:
 
 def _count(weights: GraphWeights, pattern: str) -> int:
     return sum(re.fullmatch(pattern, name) is not None for name in weights.layers)
+
+
+def _width(weights: GraphWeights, name: str) -> int:
+    """Output channels of a convolution; 1, which nothing is made of, where the network has none."""
+    return int(weights.named[name].shape[0]) if name in weights.named else 1
 
 
 def _unet(weights: GraphWeights, vae: VAEConfig, *, grid: int) -> UNetLite:

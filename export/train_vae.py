@@ -29,11 +29,11 @@ class VAELoss:
             that the latent keeps what lowers the error, and drops what costs more than it tells.
         kl_warmup: Share of the run over which that weight rises from zero.
         perceptual: Of LPIPS, where its weights are given.
-        guess: Of the squared error of the latent's mean as the condition foretells it; teaches the condition
-            alone.
+        guess: Of the squared error of the latent's mean as a condition with blocks foretells it; teaches the
+            condition alone.
     """
 
-    kl: float = 2e-4
+    kl: float = 3e-4
     kl_warmup: float = 0.3
     perceptual: float = 0.05
     guess: float = 0.1
@@ -109,8 +109,10 @@ class VAETask:
             "kl": kl_per_pixel(out["mu"], out["log_variance"], hr.shape[-1] * hr.shape[-2]),
         }
         kl = self._weights.kl * min(1.0, progress / self._weights.kl_warmup)
-        terms["guess"] = functional.mse_loss(out["guess"], out["mu"].detach())
-        loss = terms["l1"] + kl * terms["kl"] + self._weights.guess * terms["guess"]
+        loss = terms["l1"] + kl * terms["kl"]
+        if "guess" in out:
+            terms["guess"] = functional.mse_loss(out["guess"], out["mu"].detach())
+            loss = loss + self._weights.guess * terms["guess"]
         if not self._is_frozen:
             loss = loss + terms["l1_mean"]
         if self._lpips is not None:
@@ -127,13 +129,15 @@ class VAETask:
         for lr, hr in zip(self._lr.split(8), self._hr.split(8), strict=True):
             mean, features, condition = model.lr_encoder(lr.to(device))
             mu, _ = model.encode(hr.to(device), mean, features)
-            left += float((model.guess(condition) - mu).square().sum())
+            if model.guess is not None:
+                left += float((model.guess(condition) - mu).square().sum())
             total += float((mu - mu.mean(dim=(0, 2, 3), keepdim=True)).square().sum())
             means.append(mean.cpu())
             outputs.append(model.decoder(mu, features, mean).cpu())
         mean, output = torch.cat(means), torch.cat(outputs)
         figures = {"psnr_mean": mean_psnr(mean, self._hr), "psnr": mean_psnr(output, self._hr)}
-        figures["foretold"] = 1 - left / total
+        if model.guess is not None:
+            figures["foretold"] = 1 - left / total
         if self._lpips is not None:
             figures["lpips"] = float(self._lpips.cpu()(output[:24], self._hr[:24]).mean())
             figures["lpips_mean"] = float(self._lpips(mean[:24], self._hr[:24]).mean())

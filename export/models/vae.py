@@ -34,8 +34,10 @@ class VAEConfig:
     Attributes:
         lr_width, lr_blocks: Channels and residual blocks of the LR encoder at the LR grid, before its deep
             part and again after it.
-        lr_deep_width, lr_deep_blocks: Those of its deep part, at half the LR grid, which sees further.
-        condition_width, condition_blocks: Those of what makes the condition, at the latent grid.
+        lr_deep_width, lr_deep_blocks: Those of its deep part, at half the LR grid, which sees further;
+            without blocks there is none, and nothing after it.
+        condition_width, condition_blocks: Those of what makes the condition, at the latent grid; without
+            blocks the condition is one convolution of the features.
         width: Channels of the HR encoder and the decoder at the LR grid (a quarter of HR).
         deep_width: Their channels at the latent grid (an eighth of HR).
         decoder_blocks: Residual blocks of the decoder at the LR grid; `deep_blocks` at the latent grid.
@@ -45,17 +47,17 @@ class VAEConfig:
 
     image_channels: int = 1
     lr_width: int = 64
-    lr_blocks: int = 4
+    lr_blocks: int = 8
     lr_deep_width: int = 96
-    lr_deep_blocks: int = 6
+    lr_deep_blocks: int = 0
     width: int = 64
     deep_width: int = 96
     decoder_blocks: int = 5
     deep_blocks: int = 3
     condition_width: int = 96
-    condition_blocks: int = 3
+    condition_blocks: int = 0
     condition_channels: int = 64
-    latent_channels: int = 24
+    latent_channels: int = 16
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON scalars."""
@@ -74,14 +76,26 @@ class LREncoder(nn.Module):
         width, deep_width = config.lr_width, config.lr_deep_width
         self.conv_in = nn.Conv2d(config.image_channels, width, 3, padding=1)
         self.blocks = _blocks(width, config.lr_blocks)
-        self.down = nn.Conv2d(width, deep_width, 3, stride=2, padding=1)
-        self.deep = _blocks(deep_width, config.lr_deep_blocks)
-        self.up = nn.Conv2d(deep_width, 4 * width, 3, padding=1)
-        self.tail = _blocks(width, config.lr_blocks)
+        if config.lr_deep_blocks:
+            self.down = nn.Conv2d(width, deep_width, 3, stride=2, padding=1)
+            self.deep = _blocks(deep_width, config.lr_deep_blocks)
+            self.up = nn.Conv2d(deep_width, 4 * width, 3, padding=1)
+            self.tail = _blocks(width, config.lr_blocks)
         self.to_mean = nn.Conv2d(width, config.image_channels * SCALE**2, 3, padding=1)
-        self.condition_in = nn.Conv2d(width, config.condition_width, 3, stride=2, padding=1)
-        self.condition_blocks = _blocks(config.condition_width, config.condition_blocks)
-        self.to_condition = nn.Conv2d(config.condition_width, config.condition_channels, 3, padding=1)
+        to_latent_grid = nn.Conv2d(
+            width,
+            config.condition_width if config.condition_blocks else config.condition_channels,
+            3,
+            stride=2,
+            padding=1,
+        )
+        if config.condition_blocks:
+            self.condition_in = to_latent_grid
+            self.condition_blocks = _blocks(config.condition_width, config.condition_blocks)
+            self.to_condition = nn.Conv2d(config.condition_width, config.condition_channels, 3, padding=1)
+        else:
+            self.to_condition = to_latent_grid
+        self._is_deep, self._has_condition_blocks = bool(config.lr_deep_blocks), bool(config.condition_blocks)
 
     def forward(self, lr: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Encodes the LR image.
@@ -97,9 +111,10 @@ class LREncoder(nn.Module):
 
     def regress(self, lr: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """lr: (N, C, h, w) -> mean: (N, C, 4h, 4w), features: (N, F, h, w)."""
-        shallow = self.blocks(self.conv_in(lr))
-        deep = self.deep(self.down(shallow))
-        features = self.tail(shallow + functional.pixel_shuffle(self.up(deep), 2))
+        features = self.blocks(self.conv_in(lr))
+        if self._is_deep:
+            deep = self.deep(self.down(features))
+            features = self.tail(features + functional.pixel_shuffle(self.up(deep), 2))
         detail = functional.pixel_shuffle(self.to_mean(features), SCALE)
         return functional.interpolate(lr, scale_factor=SCALE, mode="nearest") + detail, features
 
@@ -111,7 +126,9 @@ class LREncoder(nn.Module):
 
     def condition(self, features: torch.Tensor) -> torch.Tensor:
         """features: (N, F, h, w) -> (N, K, h/2, w/2)."""
-        condition: torch.Tensor = self.to_condition(self.condition_blocks(self.condition_in(features)))
+        if self._has_condition_blocks:
+            features = self.condition_blocks(self.condition_in(features))
+        condition: torch.Tensor = self.to_condition(features)
         return condition
 
 
@@ -164,7 +181,7 @@ class VAE(Autoencoder):
     """The three networks together, as they are trained.
 
     Attributes:
-        guess: Reads the latent's mean from the condition; training only, to teach the condition.
+        guess: Reads the latent's mean from the condition, to teach one that has blocks; training only.
     """
 
     decoder_inputs = ("features", "mean")
@@ -175,7 +192,9 @@ class VAE(Autoencoder):
         self.lr_encoder = LREncoder(config)
         self.hr_encoder = HREncoder(config)
         self.decoder = Decoder(config)
-        self.guess = nn.Conv2d(config.condition_channels, config.latent_channels, 1)
+        self.guess: nn.Module | None = None
+        if config.condition_blocks:
+            self.guess = nn.Conv2d(config.condition_channels, config.latent_channels, 1)
 
     def encode(
         self, hr: torch.Tensor, mean: torch.Tensor, features: torch.Tensor
@@ -189,13 +208,11 @@ class VAE(Autoencoder):
         mean, features = self.lr_encoder.regress(lr)
         mu, log_variance = self.encode(hr, mean.detach(), features)
         latent = mu + torch.exp(0.5 * log_variance) * torch.randn_like(mu)
-        return {
-            "mean": mean,
-            "output": self.decoder(latent, features, mean.detach()),
-            "guess": self.guess(self.lr_encoder.condition(features.detach())),
-            "mu": mu,
-            "log_variance": log_variance,
-        }
+        output = self.decoder(latent, features, mean.detach())
+        values = {"mean": mean, "output": output, "mu": mu, "log_variance": log_variance}
+        if self.guess is not None:
+            values["guess"] = self.guess(self.lr_encoder.condition(features.detach()))
+        return values
 
 
 def kl_per_pixel(mu: torch.Tensor, log_variance: torch.Tensor, pixels: int) -> torch.Tensor:
