@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
@@ -17,12 +19,14 @@ from edge_sr.backends.choice import AUTO
 from edge_sr.cli.common import BUNDLE, ENGINE_DIR, notes_of, open_upscaler
 from edge_sr.errors import UsageError
 from edge_sr.pipeline import Upscaler
-from edge_sr.service.settings import ServiceSettings, load_settings
+from edge_sr.service.notify import Notifier, inherited_socket
+from edge_sr.service.settings import ServiceSettings, check_reach, load_settings
 from edge_sr.spec import Precision
 
 __all__ = ["serve"]
 
 LOG = logging.getLogger("edge_sr.service")
+PEM = click.Path(path_type=Path)
 
 
 @click.command()
@@ -30,6 +34,22 @@ LOG = logging.getLogger("edge_sr.service")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 takes a free one. [default: 8080]")
 @click.option(
     "--config", type=click.Path(path_type=Path), help="Settings in TOML or JSON; options go over them."
+)
+@click.option(
+    "--token-file",
+    type=PEM,
+    help="File with the secret that clients show: Authorization: Bearer SECRET. "
+    "[default: $CREDENTIALS_DIRECTORY/token, where there is one]",
+)
+@click.option("--tls-cert", type=PEM, help="Certificate chain for HTTPS, PEM.")
+@click.option("--tls-key", type=PEM, help="Its key, PEM.")
+@click.option("--tls-client-ca", type=PEM, help="Let in only clients with a certificate from this one, PEM.")
+@click.option(
+    "--allowed-host",
+    "allowed_hosts",
+    multiple=True,
+    callback=lambda _context, _option, names: names or None,
+    help="A name by which clients may call the service; repeatable. [default: the address itself, localhost]",
 )
 @click.option(
     "--insecure", is_flag=True, default=None, help="Listen beyond this machine without asking who asks."
@@ -43,7 +63,9 @@ LOG = logging.getLogger("edge_sr.service")
 def serve(config: Path | None, **options: Any) -> None:
     """Serve images over HTTP: a page at /, and POST /v1/upscale, described in /openapi.json.
 
-    SIGTERM lets running requests finish and refuses new ones. Exit code 78 is a bad configuration.
+    Listens to this machine alone, unless clients must show a token or a certificate. SIGTERM lets running
+    requests finish and refuses new ones. Exit code 78 is a bad configuration. Under systemd it says when it
+    is ready and that its device moves; edge-sr install-service sets that up.
     """
     settings = load_settings(config, **options)
     try:
@@ -52,18 +74,43 @@ def serve(config: Path | None, **options: Any) -> None:
         raise UsageError(
             f"the service needs {error.name}, which is not installed", hint='pip install "edge-sr[service]"'
         ) from error
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    sock = server.listen(settings)
-    host, port = sock.getsockname()[:2]
-    place = f"[{host}]" if ":" in host else host
-    click.echo(f"listening on http://{place}:{port}, where a browser finds a page", err=True)
+    _log_to_stderr()
+    sock = inherited_socket(os.environ) or server.listen(settings)
     # uvicorn drains on SIGTERM, and then raises it again: an orderly end is no death by a signal.
     before = signal.signal(signal.SIGTERM, _end)
     try:
-        with sock:
-            server.serve(_opener(settings), settings, sock)
+        with sock, Notifier.of(os.environ) as notifier:
+            host, port = sock.getsockname()[:2]
+            check_reach(settings, host)
+            scheme = "https" if settings.tls_cert else "http"
+            place = f"[{host}]" if ":" in host else host
+            click.echo(f"listening on {scheme}://{place}:{port}, where a browser finds a page", err=True)
+            server.serve(_opener(settings), settings, sock, notifier=notifier)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+class _Journal(logging.Formatter):
+    """Levels as the journal reads them from the front of a line (sd-daemon(3))."""
+
+    LEVELS: ClassVar[dict[str, int]] = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "INFO": 6, "DEBUG": 7}
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"<{self.LEVELS.get(record.levelname, 5)}>{super().format(record)}"
+
+
+def _log_to_stderr() -> None:
+    """Where what happens is told; and, should the process be aborted, where each of its threads stood."""
+    handler = logging.StreamHandler(sys.stderr)
+    in_journal = "JOURNAL_STREAM" in os.environ
+    handler.setFormatter(
+        _Journal("%(name)s: %(message)s")
+        if in_journal
+        else logging.Formatter("%(levelname)s %(name)s: %(message)s")
+    )
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    if sys.stderr is sys.__stderr__:  # a stand-in, as in a test, has no file behind it
+        faulthandler.enable()
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:

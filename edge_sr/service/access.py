@@ -24,8 +24,16 @@ __all__ = ["Access", "problem_response"]
 ACCESS = logging.getLogger("edge_sr.access")
 LOG = logging.getLogger("edge_sr.service")
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
-_ECHOED = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_LOGGED = re.compile(r"[0-9a-fA-F-]{8,64}")
+SECURITY = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""Of every answer that does not say otherwise itself, as a page does of its scripts and styles."""
+_KEPT = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 class Access:
@@ -49,7 +57,8 @@ class Access:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
+                for name, value in SECURITY.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         try:
@@ -72,19 +81,14 @@ def problem_response(problem: Problem, request_id: str) -> Response:
 
 
 def _request_id(headers: Headers) -> str:
-    """The client's own where it is a plain word, else a new one."""
+    """The client's own where it is a UUID or a trace id, which name nobody; else a new one."""
     given = headers.get("x-request-id", "")
-    return given if _ECHOED.fullmatch(given) else str(uuid.uuid4())
-
-
-def _for_log(request_id: str) -> str:
-    """An id that can name nobody; a client's own might."""
-    return request_id if _LOGGED.fullmatch(request_id) else "-"
+    return given if _KEPT.fullmatch(given) else str(uuid.uuid4())
 
 
 def _log_access(scope: Scope, endpoint: str, status: int, seconds: float, request_id: str) -> None:
     method = scope["method"] if scope["method"] in METHODS else "other"
-    ACCESS.info("%s %s %d %.1f ms %s", method, endpoint, status, 1000 * seconds, _for_log(request_id))
+    ACCESS.info("%s %s %d %.1f ms %s", method, endpoint, status, 1000 * seconds, request_id)
 
 
 def _log_failure(error: BaseException, request_id: str) -> None:
@@ -96,4 +100,4 @@ def _log_failure(error: BaseException, request_id: str) -> None:
     text = str(error) if isinstance(error, EdgeSRError) else ""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     places = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
-    LOG.error("%s %s at %s %s", type(error).__name__, text, places, _for_log(request_id))
+    LOG.error("%s %s at %s %s", type(error).__name__, text, places, request_id)

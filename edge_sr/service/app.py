@@ -24,6 +24,7 @@ from edge_sr.result import Settings, upscale_image
 from edge_sr.service.access import Access, problem_response
 from edge_sr.service.batched import BatchedWorker
 from edge_sr.service.counters import CONTENT_TYPE, Counters
+from edge_sr.service.guard import Guard
 from edge_sr.service.openapi import document
 from edge_sr.service.page import index, info, load_static, static
 from edge_sr.service.problems import Problem, problem_of
@@ -84,7 +85,7 @@ def create_app(worker: Worker, settings: ServiceSettings) -> Starlette:
 
     app = Starlette(
         routes=[Route(path, endpoint, methods=[method]) for path, method, endpoint in ROUTES],
-        middleware=[Middleware(Access, counters=counters)],
+        middleware=[Middleware(Access, counters=counters), Middleware(Guard, settings=settings)],
         exception_handlers={HTTPException: _http_error, Problem: _problem, EdgeSRError: _problem},
         lifespan=lifespan,
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import ipaddress
 import json
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,13 +16,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edge_sr.backends import BACKENDS
 from edge_sr.backends.choice import AUTO
 from edge_sr.errors import ConfigError
+from edge_sr.service.bearer import read_token
 from edge_sr.spec import Precision
 
-__all__ = ["ServiceSettings", "load_settings"]
+__all__ = ["ServiceSettings", "check_reach", "is_loopback", "load_settings"]
 
 MIB = 2**20
 MAX_CONFIG_BYTES = MIB
 Seconds = Annotated[float, Field(gt=0, le=3600)]
+HostName = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$|^[0-9a-fA-F:]{2,45}$")
+]
 
 
 class ServiceSettings(BaseModel):
@@ -28,14 +34,25 @@ class ServiceSettings(BaseModel):
 
     Attributes:
         host, port: Where to listen; port 0 takes a free one.
-        insecure: Whether to listen beyond this machine, where anybody may ask and nothing is encrypted.
+        allowed_hosts: Names by which clients may call this service, besides those of this machine alone and
+            the address that they came to; what a proxy before it is called belongs here.
+        token_file: Holds the secret that clients show; see `edge_sr.service.bearer`.
+        tls_cert, tls_key: PEM files for HTTPS; both or neither.
+        tls_client_ca: PEM file; only clients whose certificate comes from it are let in.
+        insecure: Whether to listen beyond this machine where anybody may ask.
         bundle, backend, precision, threads, engine_dir: As the options of ``edge-sr upscale``.
         batch: Tiles at once, of whichever requests there are; 1 for one request after the other. On a CPU
             more gain next to nothing, and requests that share it end when the last of them would have.
         queue_size: Requests that may wait while one runs; more are refused with 429.
         deadline_s: A request that is not done after so long is given up with 504.
+        hang_s: A device that shows no sign of life for so long is taken to hang, and systemd ends the
+            service; None for twice `deadline_s`. At least `deadline_s`: what can be answered is not cut off.
+        start_s: How long opening and warming up may take.
+        head_s: A connection on which no whole request head arrives for so long is closed.
         upload_s: A body that has not arrived after so long is given up with 408.
+        send_s: A client that does not take its answer for so long is cut off.
         drain_s: How long requests may go on once the service was told to stop.
+        max_connections: Open at once; more are closed as they come.
         max_bytes: Largest body.
         max_pixels: Largest input, width times height.
         max_output_pixels: Largest output.
@@ -46,6 +63,11 @@ class ServiceSettings(BaseModel):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    allowed_hosts: tuple[HostName, ...] = ()
+    token_file: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
     insecure: bool = False
     bundle: Path | None = None
     backend: str = AUTO
@@ -55,8 +77,13 @@ class ServiceSettings(BaseModel):
     engine_dir: Path | None = None
     queue_size: Annotated[int, Field(ge=1, le=1000)] = 8
     deadline_s: Seconds = 120.0
+    hang_s: Seconds | None = None
+    start_s: Seconds = 600.0
+    head_s: Seconds = 10.0
     upload_s: Seconds = 30.0
+    send_s: Seconds = 60.0
     drain_s: Seconds = 30.0
+    max_connections: Annotated[int, Field(ge=1, le=10_000)] = 256
     max_bytes: Annotated[int, Field(ge=1024, le=1024 * MIB)] = 64 * MIB
     max_pixels: Annotated[int, Field(ge=64, le=64_000_000)] = 4_194_304
     max_output_pixels: Annotated[int, Field(ge=256)] = 67_108_864
@@ -64,39 +91,84 @@ class ServiceSettings(BaseModel):
     max_samples: Annotated[int, Field(ge=1, le=64)] = 16
 
     @property
-    def is_local(self) -> bool:
-        """Whether only this machine can ask."""
-        try:
-            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+    def silence_s(self) -> float:
+        """How long the device may show no sign of life."""
+        return 2 * self.deadline_s if self.hang_s is None else self.hang_s
+
+    @property
+    def asks_who(self) -> bool:
+        """Whether a client must show something that others do not have."""
+        return self.token_file is not None or self.tls_client_ca is not None
 
 
-def load_settings(path: Path | None = None, **changes: Any) -> ServiceSettings:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def load_settings(
+    path: Path | None = None, *, environ: Mapping[str, str] = os.environ, **changes: Any
+) -> ServiceSettings:
     """Reads a configuration file, and puts what the command line says over it.
 
     Args:
         path: A .toml or .json file; None for none.
+        environ: `CREDENTIALS_DIRECTORY` may hold a token, which counts where no other is named.
         changes: Settings by name; None leaves one as the file has it.
 
     Raises:
         ConfigError: The file cannot be read or parsed, a setting is unknown or out of range (all of those
-            are told at once), or the address is not this machine's own and `insecure` was not set.
+            are told at once), two contradict each other, the token cannot be used, or others can reach
+            the address and nobody asks who they are.
     """
     values = _read(path) if path else {}
     values |= {name: value for name, value in changes.items() if value is not None}
+    credential = Path(environ.get("CREDENTIALS_DIRECTORY", "/nonexistent")) / "token"
+    if credential.exists():
+        values.setdefault("token_file", credential)
     try:
         settings = ServiceSettings.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_sentence(error), hint=f"settings: {', '.join(_names())}") from error
+    _check(settings)
+    check_reach(settings, settings.host)
+    return settings
+
+
+def check_reach(settings: ServiceSettings, host: str) -> None:
+    """Refuses to listen where others can ask and nobody asks who they are.
+
+    Args:
+        settings: Checked by `load_settings`.
+        host: Where it will listen: `settings.host`, or the address of an inherited socket.
+
+    Raises:
+        ConfigError: That address is not this machine's alone, and nothing makes up for it.
+    """
+    if not (is_loopback(host) or settings.asks_who or settings.insecure):
+        raise ConfigError(
+            f"{host} is not this machine alone, and the service asks nobody who they are",
+            hint="give --token-file, or clients' certificates (--tls-client-ca), or say --insecure",
+        )
+
+
+def _check(settings: ServiceSettings) -> None:
     if settings.backend not in (AUTO, *BACKENDS):
         raise ConfigError(f"no backend {settings.backend!r}", hint=f"one of {', '.join([AUTO, *BACKENDS])}")
-    if not (settings.is_local or settings.insecure):
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise ConfigError("tls_cert and tls_key go together, and one was given")
+    if settings.tls_client_ca is not None and settings.tls_cert is None:
+        raise ConfigError("tls_client_ca needs tls_cert and tls_key: only TLS has certificates")
+    if settings.silence_s < settings.deadline_s:
         raise ConfigError(
-            f"{settings.host} is not this machine alone, and the service asks nobody who they are",
-            hint="put a proxy with TLS and passwords before 127.0.0.1, or say --insecure",
+            f"hang_s of {settings.silence_s:g} s is less than deadline_s, {settings.deadline_s:g} s",
+            hint="a job that is still waited for would be taken to hang",
         )
-    return settings
+    if settings.token_file is not None:
+        read_token(settings.token_file)
 
 
 def _names() -> list[str]:

@@ -17,6 +17,8 @@ pytest.importorskip("tests.edge_sr.service.rig")
 from edge_sr.service.progress import Progress
 from tests.edge_sr.service.rig import DICOM, JSON, PNG, Rig, eventually, form, picture, running
 
+ONE, TWO = f"{1:032x}", f"{2:032x}"
+
 
 def pixels(file: dict[str, Any]) -> Any:
     return decode_image(base64.b64decode(file["base64"]), name="a").pixels
@@ -56,17 +58,17 @@ def test_of_two_requests_with_one_id_the_first_does_not_take_the_second_with_it(
 
 def test_a_client_sees_that_its_image_runs_and_that_another_one_waits(rig: Rig) -> None:
     rig.upscaler.go.clear()
-    one = rig.threads.submit(rig.post, picture(), x_request_id="one")
+    one = rig.threads.submit(rig.post, picture(), x_request_id=ONE)
     rig.upscaler.await_entered()
-    two = rig.threads.submit(rig.post, picture(), x_request_id="two")
+    two = rig.threads.submit(rig.post, picture(), x_request_id=TWO)
     eventually(lambda: rig.worker.waiting == 1)
-    running_one, waiting_two = (rig.client.get(f"/v1/progress/{name}").json() for name in ("one", "two"))
+    running_one, waiting_two = (rig.client.get(f"/v1/progress/{name}").json() for name in (ONE, TWO))
     assert (running_one["stage"], running_one["place"]) == ("running", None)
     assert (waiting_two["stage"], waiting_two["place"]) == ("waiting", 1)
     assert running_one["seconds"] >= 0
     rig.upscaler.go.set()
     assert one.result().status_code == two.result().status_code == 200
-    assert rig.client.get("/v1/progress/one").json()["stage"] == "unknown"
+    assert rig.client.get(f"/v1/progress/{ONE}").json()["stage"] == "unknown"
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])

@@ -11,7 +11,7 @@ import pytest
 from edge_sr.cli import run
 from edge_sr.cli.serve import serve
 from edge_sr.errors import ConfigError
-from edge_sr.service.settings import load_settings
+from edge_sr.service.settings import is_loopback, load_settings
 
 EXIT_CONFIG = 78
 
@@ -24,7 +24,7 @@ def write(path: Path, text: str) -> Path:
 def test_without_a_file_it_listens_to_this_machine_alone() -> None:
     settings = load_settings()
     assert (settings.host, settings.port) == ("127.0.0.1", 8080)
-    assert settings.is_local
+    assert is_loopback(settings.host)
 
 
 def test_toml_and_json_say_the_same(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
 def test_addresses_of_this_machine_alone_need_nothing_more(host: str) -> None:
-    assert load_settings(host=host).is_local
+    assert load_settings(host=host).host == host
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "clinic.example", ""])

@@ -82,12 +82,13 @@ def test_an_answer_tells_its_consistency_its_purpose_and_its_time_by_stage(rig: 
     assert {"receive", "read", "queue", "encode", "loop", "decode", "write"} <= set(stages)
 
 
-def test_a_request_id_is_echoed(rig: Rig) -> None:
-    assert rig.post(picture(), x_request_id="scan-17.b").headers["x-request-id"] == "scan-17.b"
+@pytest.mark.parametrize("given", ["0af7651916cd43dd8448eb211c80319c", str(uuid.UUID(int=7))])
+def test_a_request_id_that_is_a_trace_id_or_a_uuid_is_echoed(rig: Rig, given: str) -> None:
+    assert rig.post(picture(), x_request_id=given).headers["x-request-id"] == given
 
 
-@pytest.mark.parametrize("given", ["", "two words", "x" * 65, "a\x7fb"])
-def test_what_is_no_plain_word_is_replaced_by_a_new_request_id(rig: Rig, given: str) -> None:
+@pytest.mark.parametrize("given", ["", "two words", "Kowalska", "12345678", "x" * 65, "a\x7fb"])
+def test_a_request_id_that_could_name_somebody_is_replaced_by_a_new_request_id(rig: Rig, given: str) -> None:
     answer = rig.client.get("/healthz", headers={"x-request-id": given})
     assert str(uuid.UUID(answer.headers["x-request-id"])) == answer.headers["x-request-id"]
 
