@@ -17,6 +17,7 @@ from edge_sr.cli.build_engine import build_engine
 from edge_sr.cli.demo import demo
 from edge_sr.cli.doctor import doctor
 from edge_sr.cli.info import info
+from edge_sr.cli.install_service import install_service
 from edge_sr.cli.selftest import selftest
 from edge_sr.cli.serve import serve
 from edge_sr.cli.upscale import upscale
@@ -36,7 +37,7 @@ def cli() -> None:
     """
 
 
-for command in (upscale, serve, demo, info, doctor, selftest, build_engine):
+for command in (upscale, serve, install_service, demo, info, doctor, selftest, build_engine):
     cli.add_command(command)
 
 
