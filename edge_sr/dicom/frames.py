@@ -85,6 +85,8 @@ def _from_rle(frame: bytes, form: PixelFormat) -> NDArray[Any]:
 
 def _unpacked(segment: bytes, wanted: int) -> bytes:
     """A PackBits segment, of exactly so many bytes."""
+    if len(segment) > 2 * wanted + 4096:  # codes that mean nothing take time all the same
+        raise ImageError(f"damaged DICOM: an RLE segment of {len(segment)} bytes that unpack to {wanted}")
     out, at = bytearray(), 0
     while len(out) < wanted and at < len(segment):
         code = segment[at]

@@ -21,7 +21,11 @@ from edge_sr.errors import ImageError
 __all__ = ["decode_j2k"]
 
 _MAX_TILES = 4096  # each costs memory before it is decoded
+_MAX_PRECINCTS, _MAX_PACKETS = 65_536, 1_000_000
+"""Of a whole image; encoders make some thousand. Each precinct costs OpenJPEG half a kilobyte, each packet
+time, and a codestream of a kilobyte can ask for billions."""
 _START, _SIZE, _TILE_PART, _END = 0xFF4F, 0xFF51, 0xFF90, 0xFFD9
+_CODING, _COMPONENT_CODING, _DATA = 0xFF52, 0xFF53, 0xFF93
 
 
 def decode_j2k(frame: bytes, form: PixelFormat) -> NDArray[Any]:
@@ -88,16 +92,50 @@ def _check_size(frame: bytes, form: PixelFormat) -> tuple[int, bool, int]:
 def _check_tiles(frame: bytes, tiles: int) -> None:
     """Refuses a codestream that lacks a tile, a part of one, or its end (A.4.2)."""
     at, found, wanted = 2, Counter[int](), dict[int, int]()
-    while struct.unpack_from(">H", frame, at)[0] != _TILE_PART:
-        at += 2 + struct.unpack_from(">H", frame, at + 2)[0]
+    at = _check_coding(frame, at, until=_TILE_PART, tiles=tiles)
     while struct.unpack_from(">H", frame, at)[0] == _TILE_PART:
         tile, length, _, parts = struct.unpack_from(">HIBB", frame, at + 4)
         found[tile] += 1
+        _check_coding(frame, at + 12, until=_DATA, tiles=tiles)
         wanted[tile] = parts or wanted.get(tile, 0)  # 0: a later part says how many there are, or none does
         at = at + length if length >= 12 else frame.rfind(b"\xff\xd9")  # 0: the last one, up to the end
     missing = [t for t in range(tiles) if not found[t] or (wanted[t] and found[t] != wanted[t])]
     if missing or struct.unpack_from(">H", frame, at)[0] != _END:
         raise ImageError(f"truncated DICOM: JPEG 2000 that lacks {len(missing)} of {tiles} tiles, or its end")
+
+
+def _check_coding(frame: bytes, at: int, *, until: int, tiles: int) -> int:
+    """Refuses coding parameters that ask for far more than pixels need (A.6.1); returns where a marker is."""
+    width, height = _tile_sides(frame)
+    while (marker := struct.unpack_from(">H", frame, at)[0]) != until:
+        if marker == _COMPONENT_CODING:
+            raise ImageError("has JPEG 2000 with coding parameters of a component, and there is but one")
+        if marker == _CODING:
+            precincts, layers = _precincts(frame, at, width, height)
+            if precincts * tiles > _MAX_PRECINCTS or precincts * tiles * layers > _MAX_PACKETS:
+                raise ImageError(
+                    f"has JPEG 2000 of {precincts * tiles} precincts and {layers} layers, "
+                    f"at most {_MAX_PRECINCTS} and {_MAX_PACKETS} packets are decoded"
+                )
+        at += 2 + struct.unpack_from(">H", frame, at + 2)[0]
+    return at
+
+
+def _tile_sides(frame: bytes) -> tuple[int, int]:
+    """Width and height of a tile, or of the image where that is smaller."""
+    width, height, left, top, tile_width, tile_height = struct.unpack_from(">6I", frame, 8)
+    return min(width - left, tile_width), min(height - top, tile_height)
+
+
+def _precincts(frame: bytes, at: int, width: int, height: int) -> tuple[int, int]:
+    """Precincts of a tile over all its resolutions, at least; and layers."""
+    size, style, _, layers, _, levels = struct.unpack_from(">HBBHBB", frame, at + 2)
+    sizes = frame[at + 14 : at + 2 + size] if style & 1 else bytes([0xFF] * (levels + 1))
+    if levels > 32 or len(sizes) <= levels:
+        raise ImageError(f"damaged DICOM: JPEG 2000 of {levels} levels with {len(sizes)} precinct sizes")
+    sides = ((-(-width >> levels - r), -(-height >> levels - r)) for r in range(levels + 1))
+    counts = (-(-w >> (s & 15)) * -(-h >> (s >> 4)) for (w, h), s in zip(sides, sizes, strict=False))
+    return sum(counts), layers
 
 
 def _openjpeg() -> Any:

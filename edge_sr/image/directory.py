@@ -33,6 +33,8 @@ class Tag(IntEnum):
 
 _TAGS = frozenset(Tag)
 _TYPES = {1: "B", 3: "H", 4: "I"}
+MAX_VALUES = 100_000
+"""Of one field: the strips or tiles of an image. A field of more is left out, like one of unknown type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ def read_directory(data: bytes, at: int) -> Directory:
     (entries,) = struct.unpack_from(order + "H", data, at)
     for entry in range(at + 2, at + 2 + 12 * entries, 12):
         tag, kind, count = struct.unpack_from(order + "HHI", data, entry)
-        if tag not in _TAGS or kind not in _TYPES or not count:
+        if tag not in _TAGS or tag in fields or kind not in _TYPES or not 0 < count <= MAX_VALUES:
             continue
         form, value = f"{order}{count}{_TYPES[kind]}", entry + 8
         if struct.calcsize(form) > 4:

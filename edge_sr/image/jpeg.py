@@ -12,6 +12,9 @@ from edge_sr.image.loaded import Prepared
 
 __all__ = ["jpeg_size", "prepare_jpeg"]
 
+MAX_SCANS = 100
+"""Encoders write about ten; each goes over the whole image, and takes some forty bytes of a hostile file."""
+
 # A marker: any run of 0xFF, then a code that is no stuffed zero, no restart and no fill byte.
 _JPEG_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])", re.DOTALL)
 
@@ -67,11 +70,13 @@ def prepare_jpeg(data: bytes) -> Prepared:
         ImageError: The file is truncated, or has no image data.
         struct.error: The file ends within a segment's length.
     """
-    orientation, has_scan = 1, False
+    orientation, scans = 1, 0
     for code, body in _jpeg_segments(data):
-        has_scan |= code == 0xDA
+        scans += code == 0xDA
+        if scans > MAX_SCANS:
+            raise ImageError(f"is a JPEG with more than {MAX_SCANS} scans, the most that are decoded")
         if code == 0xE1 and body.startswith(b"Exif\0\0"):
             orientation = exif_orientation(body[6:])
-    if not has_scan:
+    if not scans:
         raise ImageError("damaged JPEG: it has no image data")
     return Prepared(data, orientation)

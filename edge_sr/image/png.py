@@ -19,6 +19,9 @@ from edge_sr.image.loaded import Prepared
 __all__ = ["PNG_SIGNATURE", "encode_png", "png_size", "prepare_png", "read_png_text"]
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PIECE = 2**20
+"""Bytes that are unpacked at once."""
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 _PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # by colour type
 
 
@@ -57,6 +60,26 @@ def _png_chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
+def _check_unpacked(chunks: list[tuple[bytes, bytes]]) -> None:
+    """Refuses pixels that unpack to more than the header says, which decoders unpack to the end all the same.
+
+    Damaged data is left to the decoder.
+    """
+    width, height, depth, colour_type = struct.unpack_from(">IIBB", chunks[0][1])
+    row = (width * depth * _PNG_CHANNELS[colour_type] + 7) // 8
+    left = height * (row + 5) + 64  # a filter byte a row, and what seven interlaced passes round up
+    inflater = zlib.decompressobj()
+    try:
+        for part in (content for kind, content in chunks if kind == b"IDAT"):
+            while part and not inflater.eof:
+                left -= len(inflater.decompress(part, _PIECE))
+                part = inflater.unconsumed_tail
+                if left < 0:
+                    raise ImageError("damaged PNG: its data unpacks to more than its size")
+    except zlib.error:
+        return
+
+
 def prepare_png(data: bytes) -> Prepared:
     """The chunks that make the picture, without what decoders treat differently (gamma, alpha, EXIF).
 
@@ -68,6 +91,7 @@ def prepare_png(data: bytes) -> Prepared:
     depth, colour_type = chunks[0][1][8:10]
     if depth not in _PNG_DEPTHS.get(colour_type, ()) or b"IDAT" not in kinds:
         raise ImageError(f"damaged PNG: colour type {colour_type} with {depth} bits and chunks {len(chunks)}")
+    _check_unpacked(chunks)
     if b"acTL" in kinds:
         raise ImageError("is an animated PNG", hint="save the frame you want as a file of its own")
     notices = []

@@ -12,6 +12,9 @@ from edge_sr.image.loaded import Prepared
 
 __all__ = ["prepare_tiff", "tiff_size"]
 
+MAX_PAGES = 100
+"""Pages are not decoded, but each takes time to find."""
+
 
 def tiff_size(data: bytes) -> tuple[int, int]:
     """Width and height from the first directory.
@@ -24,9 +27,9 @@ def tiff_size(data: bytes) -> tuple[int, int]:
 
 
 def _tiff_pages(data: bytes, first: Directory) -> int:
-    """The number of directories in the chain."""
+    """The number of directories in the chain, counted up to `MAX_PAGES`."""
     seen, at, pages = set[int](), first.next_at, 1
-    while at:
+    while at and pages < MAX_PAGES:
         if at in seen:
             raise ImageError("damaged TIFF: its pages form a ring")
         seen.add(at)
@@ -87,7 +90,11 @@ def _check_tiff_data(data: bytes, first: Directory) -> None:
     wanted = _tile_bytes(first) if is_tiled else _strip_bytes(first)
     if not len(offsets) == len(counts) == len(wanted):
         raise ImageError(f"damaged TIFF: {len(offsets)} parts, {len(counts)} sizes, wanted {len(wanted)}")
+    if sum(counts) > len(data):
+        raise ImageError(f"damaged TIFF: its parts have {sum(counts)} bytes, and the file {len(data)}")
     for offset, count, size in zip(offsets, counts, wanted, strict=True):
+        if unpacked is not UNPACKED_BYTES[1] and count > 2 * size + 4096:
+            raise ImageError(f"damaged TIFF: {count} bytes that unpack to {size}")
         if offset + count > len(data):
             raise ImageError(f"truncated TIFF: data up to byte {offset + count} of {len(data)}")
         if unpacked(data[offset : offset + count], size) < size:
@@ -112,4 +119,6 @@ def _tile_bytes(first: Directory) -> list[int]:
     if not (0 < width <= 4096 and 0 < height <= 4096) or width % 16 or height % 16:
         raise ImageError(f"damaged TIFF: tiles of {width}x{height}")
     count = math.ceil(first.one(Tag.WIDTH, 0) / width) * math.ceil(first.one(Tag.HEIGHT, 0) / height)
+    if count * width * height > 4 * first.one(Tag.WIDTH, 0) * first.one(Tag.HEIGHT, 0) + 2**20:
+        raise ImageError(f"is a TIFF with {count} tiles of {width}x{height}, which are mostly empty")
     return [width * height * _pixel_bytes(first)] * count

@@ -224,8 +224,9 @@ def test_rle_that_is_damaged_is_refused() -> None:
             decoded(encapsulated(frame, RLE))
 
 
-def encapsulated(frame: bytes, syntax: Any) -> bytes:
+def encapsulated(frame: bytes, syntax: Any, *, side: int | None = None) -> bytes:
     source = pydicom.dcmread(io.BytesIO(encoded(dx(), RLE)))
+    source.Rows, source.Columns = (side, side) if side else (source.Rows, source.Columns)
     source.PixelData = pydicom.encaps.encapsulate([frame])
     source.file_meta.TransferSyntaxUID = syntax
     buffer = io.BytesIO()
@@ -288,3 +289,37 @@ def test_without_the_jpeg_2000_decoder_the_ways_to_read_it_are_named(monkeypatch
     assert "decoder is not installed" in error.message
     assert "gdcmconv --raw in.dcm out.dcm" in error.hint
     assert np.array_equal(decoded(encoded(dx(), RLE)).stored, gradient(12))  # which needs none
+
+
+# ---- small files that would take a decoder hours or gigabytes
+
+
+def codestream_of(side: int, *, layers: int = 1, precinct: int = 15, marker: int = 0xFF52) -> bytes:
+    """A JPEG 2000 codestream of one tile without data, with precincts of 2^precinct pixels a side."""
+    size = struct.pack(">H8IHBBB", 0, side, side, 0, 0, side, side, 0, 0, 1, 7, 1, 1)
+    coding = struct.pack(">BBHBBBBBB", 1, 0, layers, 0, 0, 4, 4, 0, 1) + bytes([precinct | precinct << 4])
+    segments = ((0xFF51, size), (marker, coding), (0xFF5C, b"\x40\x40"))
+    head = b"".join(struct.pack(">HH", code, len(body) + 2) + body for code, body in segments)
+    return b"\xff\x4f" + head + struct.pack(">HHHIBB", 0xFF90, 10, 0, 14, 0, 1) + b"\xff\x93\xff\xd9"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"precinct": 0}, "262144 precincts"),
+        ({"layers": 65535, "precinct": 6}, "65535 layers"),
+        ({"marker": 0xFF53}, "of a component"),
+    ],
+)
+def test_jpeg_2000_that_asks_for_far_more_than_its_pixels_need_is_refused(
+    changes: dict[str, int], said: str
+) -> None:
+    data = encapsulated(codestream_of(512, **changes), J2K_LOSSLESS, side=512)
+    with pytest.raises(ImageError, match=said):
+        decoded(data)
+
+
+def test_rle_full_of_codes_that_mean_nothing_is_refused() -> None:
+    flood = struct.pack("<16I", 2, 64, 20_064, *[0] * 13) + b"\x80" * 40_000
+    with pytest.raises(ImageError, match="that unpack to"):
+        decoded(encapsulated(flood, RLE, side=16))
