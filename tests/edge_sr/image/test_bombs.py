@@ -6,6 +6,7 @@ import struct
 import zlib
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from edge_sr.errors import ImageError
@@ -30,7 +31,7 @@ def test_a_png_that_unpacks_to_far_more_than_its_size_is_refused() -> None:
 @pytest.mark.parametrize("side", [8, 9, 33])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_png_that_is_as_large_as_it_says_is_read(side: int, dtype: type) -> None:
-    pixels = np.random.default_rng(0).integers(0, 200, (side, side, 3)).astype(dtype)
+    pixels: npt.NDArray[np.generic] = np.random.default_rng(0).integers(0, 200, (side, side, 3)).astype(dtype)
     assert (decode_image(encode_png(pixels, text={}), name="a").pixels == pixels).all()
 
 
