@@ -15,16 +15,19 @@ import click
 import pytest
 
 from edge_sr.cli import cli
+from edge_sr.cli.install_service import install_service
 from edge_sr.device import Process
 from edge_sr.doctor import DoctorReport, Finding, examine, human_lines
+from edge_sr.service.settings import ServiceSettings
 from tests.docker.dockerfile import parse as parse_dockerfile
 from tests.edge_sr import trees
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "docker/README.md"]
 JETSON = (ROOT / "docs/jetson.md").read_text(encoding="utf-8")
+SERVICE = (ROOT / "docs/service.md").read_text(encoding="utf-8")
 COMMAND = re.compile(
-    r"(?:^|[|&]\s*)(?:\S*/)?(?:edge-sr|docker compose .* run --rm device)(?= )(?P<rest>[^|&>]*)"
+    r"(?:^|[|&]\s*)(?:sudo )?(?:\S*/)?(?:edge-sr|docker compose .* run --rm device)(?= )(?P<rest>[^|&>]*)"
 )
 
 
@@ -87,6 +90,7 @@ def test_a_command_that_does_not_exist_would_be_found(wrong: str) -> None:
 def test_the_walk_through_and_the_images_have_commands_to_check() -> None:
     counts = {file: sum(name == file for name, _ in ALL) for file, _ in ALL}
     assert counts["docs/jetson.md"] >= 15
+    assert counts["docs/service.md"] >= 6
     assert counts["docker/README.md"] >= 2 and counts["docker/compose.yaml"] >= 1
     assert {shlex.split(text)[0] for file, text in ALL if file == "docs/jetson.md"} == {
         *("doctor", "build-engine", "selftest", "upscale", "info"),
@@ -179,10 +183,50 @@ def test_the_python_commands_of_the_pages_have_their_module() -> None:
     assert named & rooms == named - {"pip", "venv", "pytest"}
 
 
-SHELL = [line for line in code_lines(JETSON) if line.startswith(("sudo", "cat", "export", "mkdir"))]
+PROGRAMS = ("sudo", "cat", "export", "mkdir", "curl", "systemctl", "journalctl", "echo")
+SHELL = [line for page in (JETSON, SERVICE) for line in code_lines(page) if line.startswith(PROGRAMS)]
 
 
 @pytest.mark.parametrize("line", SHELL)
 def test_every_other_command_of_the_walk_through_is_something_that_a_shell_can_read(line: str) -> None:
     run = subprocess.run(["bash", "-n", "-c", line], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+
+
+# ---- the page "As a service"
+
+
+def rows(heading: str) -> dict[str, str]:
+    """The names between backticks in the first cells of the table under a heading, with the second cells."""
+    _, _, section = SERVICE.partition(f"\n## {heading}\n")
+    cells = re.findall(r"^\| (`[^|]+) \| ([^|]*) \|", section.partition("\n## ")[0], re.MULTILINE)
+    return {name: second for first, second in cells for name in re.findall(r"`(\w+)`", first)}
+
+
+def test_every_setting_of_the_service_has_its_row_with_its_default() -> None:
+    said, fields = rows("Settings"), ServiceSettings.model_fields
+    assert set(said) == set(fields)
+    for name in ("queue_size", "deadline_s", "start_s", "drain_s", "max_connections", "max_bytes"):
+        assert float(said[name]) == fields[name].default
+    for names in (
+        ("head_s", "upload_s", "send_s"),
+        ("max_pixels", "max_output_pixels"),
+        ("max_steps", "max_samples"),
+    ):
+        assert [float(text) for text in said[names[0]].split(", ")] == [
+            fields[name].default for name in names
+        ]
+
+
+def test_every_figure_of_the_service_has_its_row() -> None:
+    counters = pytest.importorskip("edge_sr.service.counters", reason="needs the extra service")
+    from edge_sr.service.worker import Worker
+
+    worker = Worker(lambda: pytest.fail("not opened"), warm_up=lambda _: None, slots=1)
+    found = re.findall(r"^# TYPE (\w+) (\w+)$", counters.Counters(worker).text().decode(), re.MULTILINE)
+    assert {name for name, _ in found if not name.endswith("_created")} == set(rows("Figures"))
+
+
+def test_the_options_of_install_service_are_on_the_page() -> None:
+    options = {name for option in install_service.params for name in (*option.opts, *option.secondary_opts)}
+    assert options == {name for name in re.findall(r"--[\w-]+", SERVICE) if name in options}

@@ -15,14 +15,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from edge_sr.service.access import problem_response
 from edge_sr.service.bearer import Token, read_token
+from edge_sr.service.page import PUBLIC_PATHS, STATIC
 from edge_sr.service.problems import Problem
 from edge_sr.service.settings import ServiceSettings
 
 __all__ = ["OPEN", "Guard"]
 
-OPEN = frozenset({"/", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
+OPEN = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"} | set(PUBLIC_PATHS))
 """What needs no token: whether it is well, and the page, which itself says nothing."""
-OPEN_FOLDER = "/static/"
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 SAFE = ("GET", "HEAD", "OPTIONS")
 OURS = ("same-origin", "none")
@@ -80,7 +80,7 @@ class Guard:
 
     def _check_token(self, headers: Headers, scope: Scope) -> None:
         path, method = scope["path"], scope["method"]
-        is_open = method in ("GET", "HEAD") and (path in OPEN or path.startswith(OPEN_FOLDER))
+        is_open = method in ("GET", "HEAD") and (path in OPEN or path.startswith(STATIC))
         if self._token is None or is_open:
             return
         scheme, _, shown = headers.get("authorization", "").partition(" ")

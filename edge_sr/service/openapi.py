@@ -94,10 +94,14 @@ _PROGRESS: Json = {
     },
 }
 _REFUSALS = {
+    "400": "The Host header is no name.",
+    "401": "This service wants a token, as a Bearer in Authorization.",
+    "403": "A page of another origin sent it.",
     "404": "There is no such thing.",
     "406": "No media type of the Accept header can be given.",
     "408": "The body did not arrive in time.",
     "413": "The body is too large.",
+    "421": "The service is not called by the name in the Host header.",
     "415": "The body is of a type that is not read.",
     "422": "The body cannot be decoded, is refused, or a parameter is wrong.",
     "429": "The queue is full; Retry-After says when to come again.",
@@ -143,6 +147,7 @@ _NOT_READY: Json = {
 }
 _UPSCALE: Json = {
     "operationId": "upscale",
+    "security": [{}, {"token": []}],
     "summary": "Enlarge an image. Detail above its resolution is generated; not for diagnosis.",
     "parameters": [
         _query("seed", "Of the noise.", minimum=0, maximum=2**64 - 1, default=0),
@@ -169,7 +174,7 @@ _UPSCALE: Json = {
             "description": f"The enlarged image; {DICOM} only from DICOM.",
             "headers": {
                 "Server-Timing": _header("Milliseconds by stage."),
-                "X-Request-Id": _header("The request's own, or a new one."),
+                "X-Request-Id": _header("The request's own, where it is a UUID or a trace id, or a new one."),
                 "X-Consistency-DB": _header("PSNR of the result, made small again, against the input."),
                 "X-Consistency-Alarm": _header(
                     "Whether true images are more consistent.", enum=["true", "false", "unknown"]
@@ -182,7 +187,9 @@ _UPSCALE: Json = {
                 JSON: {"schema": {"$ref": "#/components/schemas/Result"}},
             },
         },
-        **_refusals("406", "408", "413", "415", "422", "429", "500", "503", "504"),
+        **_refusals(
+            "400", "401", "403", "421", "406", "408", "413", "415", "422", "429", "500", "503", "504"
+        ),
     },
 }
 
@@ -231,6 +238,7 @@ def document() -> Json:
                 "File": _FILE,
                 "Map": _MAP,
                 "Progress": _PROGRESS,
-            }
+            },
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }

@@ -51,7 +51,8 @@ class Supervision:
         now = self._clock()
         if not self._is_ready and self._worker.state is State.READY:
             self._is_ready = True
-            self._notifier.tell(READY=1)
+            self._told = self._status(now)
+            self._notifier.tell(READY=1, STATUS=self._told)
         if now - self._told_at >= STATUS_S:
             self._told_at = now
             self._tell_status(now)
@@ -60,10 +61,16 @@ class Supervision:
             self._notifier.tell(WATCHDOG=1)
 
     def stopping(self, seconds: float) -> None:
-        """Says that it stops, and how long that may take."""
-        if not self._is_stopping:
-            self._is_stopping = True
-            self._notifier.tell(STOPPING=1, EXTEND_TIMEOUT_USEC=round(seconds * 1e6), STATUS="stopping")
+        """Says that it stops, and how long that may take.
+
+        The watchdog goes on while a unit stops, and at the end nothing ticks any more: it gets as long.
+        """
+        if self._is_stopping:
+            return
+        self._is_stopping = True
+        usec = round(seconds * 1e6)
+        watchdog = {"WATCHDOG_USEC": usec} if self._notifier.watchdog_s is not None else {}
+        self._notifier.tell(STOPPING=1, EXTEND_TIMEOUT_USEC=usec, STATUS="stopping", **watchdog)
 
     def is_moving(self, now: float) -> bool:
         """Whether the worker gave a sign of life, as it must once it is ready."""

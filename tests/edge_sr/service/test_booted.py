@@ -114,7 +114,7 @@ def test_stopped_it_drains_and_ends_with_success_even_where_the_device_hangs(stu
     busy = "until systemctl show -P StatusText edge-sr | grep -q busy; do sleep 0.1; done"
     stuck.shell(f"({ASK} {URL} > /run/status) & asked=$!; {busy}; systemctl stop edge-sr; wait $asked")
     assert stuck.shell("cat /run/status") == "503"
-    assert stuck.show("Result") == "success"
+    assert stuck.show("Result") == "success", stuck.log()
 
 
 def test_a_bad_configuration_is_not_tried_again(service: Machine) -> None:

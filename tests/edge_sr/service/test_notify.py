@@ -227,6 +227,11 @@ def test_stopping_is_said_once_with_the_time_that_it_may_take(watched: Watched) 
     watched.supervision.stopping(50)
     watched.supervision.stopping(50)
     assert watched.manager.pending() == [
-        {"STOPPING": "1", "EXTEND_TIMEOUT_USEC": "50000000", "STATUS": "stopping"}
+        {
+            "STOPPING": "1",
+            "EXTEND_TIMEOUT_USEC": "50000000",
+            "STATUS": "stopping",
+            "WATCHDOG_USEC": "50000000",
+        }
     ]
     assert watched.after(2)["STATUS"] == "stopping: no request is left"

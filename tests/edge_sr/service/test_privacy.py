@@ -29,7 +29,7 @@ NAMES = ("Grzegorzewska", "PID-77123", "19561204", "Szpital")
 """Marks of a patient, as she might be named in any of the ways below."""
 MARK = NAMES[0]
 SECRET = "a1b2c3d4" * 8
-PATIENT = {
+PATIENT: dict[str, Any] = {
     "PatientName": f"{MARK}^Anna",
     "PatientID": NAMES[1],
     "PatientBirthDate": NAMES[2],
