@@ -276,6 +276,43 @@ def curve(out: Path | None, **options: Any) -> None:
     _tell(outcome.markdown, save(out, record=outcome.record, markdown=outcome.markdown, png=outcome.png))
 
 
+@cli.command()
+@BUNDLE
+@click.option("--data", type=FOLDER, required=True, help="Folder of labelled radiographs.")
+@click.option(
+    "--labels", type=FILE, help="CSV: file, split, patient_id, label. [default: other_index.csv in --data]"
+)
+@click.option("--judge", type=FOLDER, required=True, help="The classifier's run; trained where it is not.")
+@click.option("--iterations", type=click.IntRange(1), default=400, help="Of the classifier's training.")
+@SEEDS
+@BATCH
+@THREADS
+@click.option("--source", default="not stated", help="Where the images come from, and their licence.")
+@DEGRADATION
+@OUT
+def diagnostic(out: Path | None, iterations: int, **options: Any) -> None:
+    """Train a classifier of pneumonia on true images, and see whether outputs change what it decides.
+
+    Labels are normal, or begin with pneumonia; splits are train and test, by patient. Test images are pairs:
+    hr_256/NAME is the labelled file, lr_64/NAME lies beside. Training and outputs are kept in the folder of
+    --judge: a run that is stopped goes on, and another bundle finds the classifier trained.
+    """
+    from benchmarks.diagnostic.cases import LABELS
+    from benchmarks.diagnostic.run import Request, run_diagnostic
+    from benchmarks.diagnostic.training import Recipe
+    from benchmarks.records import check_writable, save
+
+    options["labels"] = options["labels"] or options["data"] / LABELS
+    recipe = Recipe(iterations=iterations, threads=options["threads"])
+    request = Request(recipe=recipe, **options)
+    out = out or RESULTS / f"diagnostic-{request.bundle.name}"
+    check_writable(out)
+    _set_threads(request.threads)
+    outcome = run_diagnostic(request, arguments=sys.argv[1:], track=progress)
+    written = save(out, record=outcome.record, markdown=outcome.markdown, png=outcome.png)
+    _tell(outcome.markdown, written)
+
+
 def progress(items: Sequence[Any], what: str) -> Iterable[Any]:
     """Goes through the items with a progress bar on a terminal, and with nothing elsewhere."""
     return tqdm(items, desc=what, disable=None, leave=False)

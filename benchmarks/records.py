@@ -8,6 +8,7 @@ History of the formats:
     edge-sr/evidence 1  first version (see `benchmarks.evidence.records`)
     edge-sr/seams    1  first version (see `benchmarks.seams.records`)
     edge-sr/service  1  first version (see `benchmarks.service.records`)
+    edge-sr/diagnostic 1  first version (see `benchmarks.diagnostic.records`)
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Does a super-resolved image change what a classifier of pneumonia decides?"""
