@@ -313,6 +313,50 @@ def diagnostic(out: Path | None, iterations: int, **options: Any) -> None:
     _tell(outcome.markdown, written)
 
 
+@cli.command()
+@BUNDLE
+@click.option("--pairs", type=FOLDER, help="Folder with hr_256/ and lr_64/; a made-up image without it.")
+@click.option("--calibration", type=FOLDER, help="Images for NNCF, as the bundle was calibrated with.")
+@click.option("--peer", "peers", multiple=True, help="A peer's key; repeatable. Without it, all of them.")
+@click.option("--limit", type=click.IntRange(1), default=8, help="Images at most.")
+@click.option("--rounds", type=click.IntRange(3), default=30, help="Measurements of each, in turns.")
+@click.option("--imports", type=click.IntRange(1), default=5, help="Measurements of each import.")
+@THREADS
+@OUT
+def peers(out: Path | None, **options: Any) -> None:
+    """The same weights and steps through other runtimes, side by side: time, memory, size, lines."""
+    from benchmarks.peers.picture import peers_picture
+    from benchmarks.peers.report import peers_report
+    from benchmarks.peers.run import Request, run_peers
+    from benchmarks.records import check_writable, save
+
+    request = Request(**options)
+    out = out or RESULTS / f"peers-{request.bundle.name}"
+    check_writable(out)
+    result = run_peers(request, arguments=sys.argv[1:], track=progress)
+    markdown = peers_report(result)
+    _tell(markdown, save(out, record=result, markdown=markdown, png=peers_picture(result)))
+
+
+@cli.command()
+@BUNDLE
+@click.option("--rounds", type=click.IntRange(3), default=20, help="Measurements of each, in turns.")
+@THREADS
+@OUT
+def roofline(out: Path | None, **options: Any) -> None:
+    """How near each stage comes to this machine's peak, measured beside it, and what stands between."""
+    from benchmarks.records import check_writable, save
+    from benchmarks.roofline.report import roofline_report
+    from benchmarks.roofline.run import Request, run_roofline
+
+    request = Request(**options)
+    out = out or RESULTS / f"roofline-{request.bundle.name}"
+    check_writable(out)
+    result = run_roofline(request, arguments=sys.argv[1:], track=progress)
+    markdown = roofline_report(result)
+    _tell(markdown, save(out, record=result, markdown=markdown))
+
+
 def progress(items: Sequence[Any], what: str) -> Iterable[Any]:
     """Goes through the items with a progress bar on a terminal, and with nothing elsewhere."""
     return tqdm(items, desc=what, disable=None, leave=False)

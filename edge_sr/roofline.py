@@ -17,7 +17,7 @@ from edge_sr.errors import BundleError, DeviceError, UsageError
 from edge_sr.manifest import Manifest
 from edge_sr.spec import Component, Precision
 
-__all__ = ["PEAKS", "WIDTHS", "GraphCost", "Peak", "cost_of", "floor_ms"]
+__all__ = ["PEAKS", "WIDTHS", "GraphCost", "Peak", "bound_ms", "cost_of", "floor_ms"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,15 @@ def floor_ms(cost: GraphCost, device: str, *, precision: Precision) -> float:
     """
     if device not in PEAKS:
         raise UsageError(f"no device named {device!r}", hint=f"one of {', '.join(PEAKS)}")
-    peak = PEAKS[device]
+    return bound_ms(cost, PEAKS[device], precision=precision)
+
+
+def bound_ms(cost: GraphCost, peak: Peak, *, precision: Precision) -> float:
+    """The same for a device by its rates.
+
+    Raises:
+        DeviceError: If the device has no hardware for the precision.
+    """
     tops = {Precision.FP32: peak.fp32_tops, Precision.FP16: peak.fp16_tops}.get(precision, peak.int8_tops)
     if tops is None:
         raise DeviceError(f"{peak.name} has no INT8 hardware", hint="use fp16")

@@ -39,6 +39,12 @@ def count_cost(model: Any, precision: Precision = Precision.FP32) -> Cost:
     return Cost(macs=macs, weight_bytes=weights * width, activation_bytes=elements * width)
 
 
+def count_macs(model: Any) -> list[tuple[Any, int]]:
+    """The nodes that are counted, each with its multiply-accumulates for a batch of one."""
+    shapes = _shapes(model)
+    return [(n, MACS[n.op_type](n, shapes)) for n in model.graph.node if n.op_type in MACS]
+
+
 def _shapes(model: Any) -> Shapes:
     """The shape of every tensor, for a batch of one."""
     copy = type(model)()

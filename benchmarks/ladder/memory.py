@@ -20,7 +20,7 @@ from edge_sr.errors import BackendError
 from edge_sr.pipeline import Upscaler
 from edge_sr.spec import Precision
 
-__all__ = ["Peak", "main", "peak_memory"]
+__all__ = ["Peak", "high_water", "main", "peak_memory"]
 
 ROOT = Path(__file__).parents[2]
 STATUS = Path("/proc/self/status")
@@ -74,16 +74,16 @@ def main(folder: str, precision: str, threads: str) -> str:
         threads: CPU threads; 0 for all cores.
     """
     backend = plain_backend(int(threads))
-    before = _high_water()
+    before = high_water()
     bundle = Bundle.open(Path(folder))
     with Upscaler(bundle, backend, precision=Precision(precision)) as upscaler:
         manifest = bundle.manifest
         image = np.zeros((manifest.channels, manifest.tile, manifest.tile), np.float32)
         upscaler.upscale(image, preset=deployed_preset(bundle), seed=0)
-    return json.dumps(asdict(Peak(before, _high_water())))
+    return json.dumps(asdict(Peak(before, high_water())))
 
 
-def _high_water() -> int:
+def high_water() -> int:
     """The most resident memory that this process has had, in bytes.
 
     Linux's own figure is asked first: `getrusage` counts what the parent had when it made this process.

@@ -107,14 +107,20 @@ def pairs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def recording(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Recording:
-    """What the bundle does with a few phantoms."""
+def recording_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few phantoms to calibrate with."""
     folder = tmp_path_factory.mktemp("calibration")
     for seed in range(CALIBRATION_IMAGES):
         noise = np.random.default_rng(seed).normal(0, 20, (64, 64))
         pixels = np.clip(127.5 * (phantom(64, 1)[0] + 1) + noise, 0, 255)
         cv2.imwrite(str(folder / f"{seed}.png"), pixels.astype(np.uint8))
-    images = read_set(choose_files(folder, 0, seed=0), bundle.manifest)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def recording(bundle: Bundle, recording_images: Path) -> Recording:
+    """What the bundle does with them."""
+    images = read_set(choose_files(recording_images, 0, seed=0), bundle.manifest)
     return record(bundle, images, preset="default", seed=0)
 
 
