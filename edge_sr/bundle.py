@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from pydantic import ValidationError
 from edge_sr.errors import BundleError, OutputError
 from edge_sr.manifest import READABLE_VERSIONS, ArrayFile, GraphFile, Manifest, TensorEntry
 from edge_sr.spec import Component, Graph, Precision
+from edge_sr.strict import joined, one_line, parse_json, problems_of, read_capped
 
 __all__ = [
     "MANIFEST",
@@ -38,8 +38,6 @@ __all__ = [
 MANIFEST = "bundle.json"
 MAX_MANIFEST_BYTES = 4 << 20
 _CHUNK = 1 << 20
-_MAX_PROBLEMS = 20  # of a damaged manifest; it may have a million
-_MAX_PROBLEM_LENGTH = 1000
 
 
 class Bundle:
@@ -65,7 +63,7 @@ class Bundle:
         data = _read_manifest(path)
         bundle = cls(folder, _parse(path, data), hashlib.sha256(data).hexdigest())
         if problems := [p for f in bundle._files() for p in [bundle._problem(f.file, f.bytes)] if p]:
-            raise BundleError(f"{folder}: {_joined(problems)}", hint="copy or export the bundle again")
+            raise BundleError(f"{folder}: {joined(problems)}", hint="copy or export the bundle again")
         return bundle
 
     def graph(self, component: Component, precision: Precision) -> Graph:
@@ -110,7 +108,7 @@ class Bundle:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}
         except Exception as error:  # numpy, zipfile and zlib have a dozen for damaged files
-            raise BundleError(f"{path} is no numpy archive: {_one_line(error)}") from error
+            raise BundleError(f"{path} is no numpy archive: {one_line(error)}") from error
 
     def verify(self) -> None:
         """Hashes every file.
@@ -125,7 +123,7 @@ class Bundle:
             except BundleError as error:
                 problems.append(error.message)
         if problems:
-            raise BundleError(_joined(problems), hint="copy or export the bundle again")
+            raise BundleError(joined(problems), hint="copy or export the bundle again")
 
     def precisions(self) -> list[Precision]:
         """The precisions that every component has."""
@@ -285,57 +283,29 @@ def _read_manifest(path: Path) -> bytes:
         BundleError: It is missing, no plain file, or too large.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise BundleError(f"{path} is no plain file")  # a pipe or a device may never end
-        with path.open("rb") as file:
-            data = file.read(MAX_MANIFEST_BYTES + 1)
+        return read_capped(path, limit=MAX_MANIFEST_BYTES, error=BundleError)
     except OSError as error:
         raise BundleError(
             f"no bundle at {path.parent}: {error.strerror or error}",
             hint=f"a bundle is a folder with a {MANIFEST}",
         ) from error
-    if len(data) > MAX_MANIFEST_BYTES:
-        raise BundleError(f"{path} is larger than {MAX_MANIFEST_BYTES >> 20} MiB")
-    return data
 
 
 def _parse(path: Path, data: bytes) -> Manifest:
     """The manifest, or every problem it has."""
-    content = _guarded(path, lambda: json.loads(data))
+    content = parse_json(path, data, error=BundleError)
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version not in READABLE_VERSIONS:
         readable = " and ".join(map(str, READABLE_VERSIONS))
         raise BundleError(
-            f"{path} has schema version {_one_line(repr(version))}, this edge-sr reads {readable}",
+            f"{path} has schema version {one_line(repr(version))}, this edge-sr reads {readable}",
             hint="use the edge-sr that wrote it, or export the bundle again",
         )
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        problems = [f"{'.'.join(map(str, e['loc'])) or 'bundle'}: {e['msg']}" for e in found]
-        raise BundleError(f"{path}: {_joined(problems)}", hint="export the bundle again") from error
-
-
-def _guarded(path: Path, read: Callable[[], Any]) -> Any:
-    """Parses JSON, hostile JSON included."""
-    try:
-        return read()
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{path} is no JSON: {_one_line(error)}") from error
-
-
-def _joined(problems: list[str]) -> str:
-    """Problems in one line, the first of them where there are very many."""
-    shown = [_one_line(problem) for problem in problems[:_MAX_PROBLEMS]]
-    more = len(problems) - len(shown)
-    return "; ".join(shown + [f"and {more} more"] * bool(more))
-
-
-def _one_line(problem: object) -> str:
-    """Text that may quote a file's content, made short and printable."""
-    text = str(problem)[:_MAX_PROBLEM_LENGTH]
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+        problems = problems_of(error, whole="bundle")
+        raise BundleError(f"{path}: {problems}", hint="export the bundle again") from error
 
 
 def _load_npy(path: Path) -> npt.NDArray[Any]:
@@ -344,5 +314,5 @@ def _load_npy(path: Path) -> npt.NDArray[Any]:
         with path.open("rb") as file:
             array: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     except Exception as error:  # a damaged header may even ask for more memory than there is
-        raise BundleError(f"{path} is no numpy file: {_one_line(error)}") from error
+        raise BundleError(f"{path} is no numpy file: {one_line(error)}") from error
     return array

@@ -26,7 +26,7 @@ ROOMS = {
 # A folder (backends, service, cli) has one entry and stands on one floor.
 FLOORS = (
     {"errors"},
-    {"spec"},
+    {"spec", "strict"},
     {"schedule", "noise", "tiling", "image", "metrics", "telemetry", "card", "manifest", "cuda"},
     {"bundle", "device", "dicom", "evidence", "figure", "roofline"},
     {"doctor"},
