@@ -19,11 +19,11 @@ from edge_sr.bundle import Bundle
 from edge_sr.errors import BackendError
 from edge_sr.pipeline import Upscaler
 from edge_sr.spec import Precision
+from edge_sr.telemetry import peak_memory_bytes
 
-__all__ = ["Peak", "high_water", "main", "peak_memory"]
+__all__ = ["Peak", "main", "peak_memory"]
 
 ROOT = Path(__file__).parents[2]
-STATUS = Path("/proc/self/status")
 TIMEOUT_S = 600
 
 
@@ -74,27 +74,13 @@ def main(folder: str, precision: str, threads: str) -> str:
         threads: CPU threads; 0 for all cores.
     """
     backend = plain_backend(int(threads))
-    before = high_water()
+    before = peak_memory_bytes()
     bundle = Bundle.open(Path(folder))
     with Upscaler(bundle, backend, precision=Precision(precision)) as upscaler:
         manifest = bundle.manifest
         image = np.zeros((manifest.channels, manifest.tile, manifest.tile), np.float32)
         upscaler.upscale(image, preset=deployed_preset(bundle), seed=0)
-    return json.dumps(asdict(Peak(before, high_water())))
-
-
-def high_water() -> int:
-    """The most resident memory that this process has had, in bytes.
-
-    Linux's own figure is asked first: `getrusage` counts what the parent had when it made this process.
-    """
-    if STATUS.exists():
-        line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) << 10
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1 << 10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return json.dumps(asdict(Peak(before, peak_memory_bytes())))
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from typing import Any, TextIO
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.ladder.memory import high_water
 from benchmarks.peers.protocol import Case, Upscale, find_peer
+from edge_sr.telemetry import peak_memory_bytes
 
 __all__ = ["IMAGES", "case_text", "main", "read_case", "serve"]
 
@@ -61,7 +61,7 @@ def _time(upscale: Upscale, images: npt.NDArray[np.float32], request: dict[str, 
 
 def _save(upscale: Upscale, images: npt.NDArray[np.float32], request: dict[str, Any]) -> dict[str, int]:
     np.save(request["save"], np.stack([upscale(image, index) for index, image in enumerate(images)]))
-    return {"peak_bytes": high_water()}
+    return {"peak_bytes": peak_memory_bytes()}
 
 
 def main(mode: str, key: str, text: str) -> None:

@@ -1,4 +1,4 @@
-"""What a machine says of itself while it works: power, heat, clocks, power mode and throttling.
+"""What a machine says of itself while it works: power, heat, clocks, power mode, throttling, who has the CPU.
 
 Everything is read from plain files under a `root` folder ("/" unless a test says otherwise). A file that is
 missing or may not be read is a value that is left out; it never raises. Where no rail can be read from sysfs,
@@ -16,6 +16,14 @@ from edge_sr.telemetry.energy import (
     Sampler,
     TegrastatsMeter,
     open_meter,
+)
+from edge_sr.telemetry.processor import (
+    CpuShares,
+    CpuTimes,
+    cpu_shares,
+    cpu_times,
+    load_average,
+    peak_memory_bytes,
 )
 from edge_sr.telemetry.sysfs import (
     Clock,
@@ -37,6 +45,8 @@ from edge_sr.telemetry.tegrastats import TegraSample, parse_tegrastats
 
 __all__ = [
     "Clock",
+    "CpuShares",
+    "CpuTimes",
     "Energy",
     "PowerMeter",
     "PowerMode",
@@ -47,9 +57,13 @@ __all__ = [
     "TegrastatsMeter",
     "active_throttles",
     "clocks",
+    "cpu_shares",
+    "cpu_times",
+    "load_average",
     "open_meter",
     "parse_tegrastats",
     "paths_under",
+    "peak_memory_bytes",
     "power_mode",
     "power_modes",
     "rails_w",
