@@ -22,6 +22,7 @@ from benchmarks.records import Check, LoopResult, Timing
 from benchmarks.rows import Track, draw_noise
 from benchmarks.torch_model import TorchModel, rebuild
 from edge_sr.backends import open_backend
+from edge_sr.bench import turns
 from edge_sr.bundle import Bundle
 from edge_sr.manifest import Preset
 from edge_sr.pipeline import Upscaler
@@ -196,14 +197,7 @@ def take_turns(subjects: Mapping[str, Callable[[], T]], *, repeats: int, track: 
         repeats: Rounds.
         track: Shows progress.
     """
-    names = list(subjects)
-    measured: dict[str, list[T]] = {name: [] for name in names}
-    for turn in track(range(repeats), ", ".join(names)):
-        first = turn % len(names)
-        for name in names[first:] + names[:first]:
-            subjects[name]()
-            measured[name].append(subjects[name]())
-    return measured
+    return turns.take_turns(subjects, rounds=track(range(repeats), ", ".join(subjects)))
 
 
 def timing(seconds: Sequence[float], *, note: str) -> Timing:

@@ -7,6 +7,7 @@
     ├── OutputError       a result that could not be written whole
     ├── ConsistencyError  a result that agrees with its input less than was asked
     ├── BundleError       a bundle that is missing, damaged, unsafe or not understood
+    ├── ResultError       a stored measurement that cannot be read, or not be compared with another
     ├── ScheduleError     a combination of sampler, prediction type and noise schedule that is not offered
     ├── BackendError      a backend that is not installed, or that failed
     │   └── EngineError   an engine that is missing, stale, or could not be built
@@ -28,6 +29,7 @@ __all__ = [
     "EngineError",
     "ImageError",
     "OutputError",
+    "ResultError",
     "ScheduleError",
     "UsageError",
 ]
@@ -73,6 +75,10 @@ class ConsistencyError(EdgeSRError):
 
 class BundleError(EdgeSRError):
     """A bundle that is missing, damaged, unsafe or of an unknown version."""
+
+
+class ResultError(EdgeSRError):
+    """A stored measurement that cannot be read, or that cannot be compared with another."""
 
 
 class ScheduleError(EdgeSRError):

@@ -26,14 +26,14 @@ ROOMS = {
 # A folder (backends, service, cli) has one entry and stands on one floor.
 FLOORS = (
     {"errors"},
-    {"spec", "strict"},
+    {"spec", "strict", "statistics"},
     {"schedule", "noise", "tiling", "image", "metrics", "telemetry", "card", "manifest", "cuda"},
     {"bundle", "device", "dicom", "evidence", "figure", "roofline"},
     {"doctor"},
     {"backends"},
     {"build"},
     {"pipeline"},
-    {"cascade", "result", "jobs", "report", "measure", "selftest"},
+    {"cascade", "result", "jobs", "report", "measure", "selftest", "bench"},
     {"service"},
     {"cli", "__main__"},
 )

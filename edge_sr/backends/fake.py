@@ -8,6 +8,7 @@ so that schedules, buffers, tiling and batching are exercised as they are with a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -33,8 +34,10 @@ class FakeBackend(Resource):
 
     name = "fake"
 
-    def __init__(self, *, threads: int = 0, fail_after: int | None = None) -> None:
-        """Args: threads: accepted for the sake of callers that choose a backend by name; not used."""
+    def __init__(
+        self, *, threads: int = 0, engine_dir: Path | None = None, fail_after: int | None = None
+    ) -> None:
+        """Args: threads, engine_dir: accepted for callers that choose a backend by name; not used."""
         self.fail_after, self.runs = fail_after, 0
 
     def describe(self) -> dict[str, str]:

@@ -34,6 +34,7 @@ def run_job(
     on_progress: OnProgress | None = None,
     *,
     worker: tuple[str, ...] = WORKER,
+    what: str = "the build",
     root: Path = Path("/"),
 ) -> dict[str, Any]:
     """Does a job in a process of its own.
@@ -42,6 +43,7 @@ def run_job(
         job: See `edge_sr.build.worker.JOBS`.
         on_progress: Called for every progress report.
         worker: The command, to which the number of a file descriptor is added.
+        what: What an error calls the job.
         root: Where `proc/vmstat` is read.
 
     Returns:
@@ -66,7 +68,7 @@ def run_job(
         if code == 0:
             result: dict[str, Any] = answer["result"]
             return result
-    raise _ended(code, last_words, was_memory=_memory_kills(root) > kills)
+    raise _ended(what, code, last_words, was_memory=_memory_kills(root) > kills)
 
 
 @contextmanager
@@ -131,15 +133,15 @@ def _same_error(record: dict[str, str]) -> EdgeSRError:
     return error
 
 
-def _ended(code: int, last_words: str, *, was_memory: bool) -> EngineError:
+def _ended(what: str, code: int, last_words: str, *, was_memory: bool) -> EngineError:
     """The error for a worker that gave no answer."""
     if code == -signal.SIGKILL:
         why = "out of memory" if was_memory else "most likely out of memory"
-        return EngineError(f"the build was killed by the system, {why}", hint=MEMORY_ADVICE)
+        return EngineError(f"{what} was killed by the system, {why}", hint=MEMORY_ADVICE)
     if code < 0:
         name = signal.Signals(-code).name
-        return EngineError(f"the library crashed while it built ({name}): {last_words or 'without a word'}")
-    return EngineError(f"the build ended without an answer (exit code {code}): {last_words}")
+        return EngineError(f"the library crashed during {what} ({name}): {last_words or 'without a word'}")
+    return EngineError(f"{what} ended without an answer (exit code {code}): {last_words}")
 
 
 def _memory_kills(root: Path) -> int:

@@ -13,7 +13,9 @@ import sys
 import click
 
 from edge_sr import __version__
+from edge_sr.cli.bench import bench
 from edge_sr.cli.build_engine import build_engine
+from edge_sr.cli.compare import compare
 from edge_sr.cli.demo import demo
 from edge_sr.cli.doctor import doctor
 from edge_sr.cli.info import info
@@ -37,7 +39,7 @@ def cli() -> None:
     """
 
 
-for command in (upscale, serve, install_service, demo, info, doctor, selftest, build_engine):
+for command in (upscale, serve, install_service, demo, info, doctor, selftest, build_engine, bench, compare):
     cli.add_command(command)
 
 

@@ -19,7 +19,10 @@ from edge_sr.pipeline import Upscaler
 from edge_sr.spec import Precision
 
 __all__ = [
+    "BACKEND",
+    "BUNDLE_OPTION",
     "ENGINE_DIR",
+    "THREADS",
     "choose",
     "choose_preset",
     "engine_options",
@@ -35,28 +38,33 @@ BUNDLE = click.Path(file_okay=False, path_type=Path)
 ENGINE_DIR = click.option(
     "--engine-dir", type=BUNDLE, help="Folder of engines. [default: the user's cache; a service's state]"
 )
+BUNDLE_OPTION = click.option("--bundle", type=BUNDLE, help="Bundle folder. [default: the shipped cxr-x4]")
+BACKEND = click.option(
+    "--backend",
+    type=click.Choice([AUTO, *BACKENDS]),
+    default=AUTO,
+    show_default=True,
+    help="Where graphs run: auto takes TensorRT where engines for this device exist, else the CPU "
+    "(onnxruntime); fake is a dry run without weights.",
+)
+THREADS = click.option(
+    "--threads", type=click.IntRange(0, 256), default=0, help="CPU threads. [default: all]"
+)
 ENGINE = ("precision", "threads", "batch", "engine_dir")
 
 
 def engine_options(function: F) -> F:
     """What runs: bundle, backend, engines, precision, threads."""
     options = [
-        click.option("--bundle", type=BUNDLE, help="Bundle folder. [default: the shipped cxr-x4]"),
-        click.option(
-            "--backend",
-            type=click.Choice([AUTO, *BACKENDS]),
-            default=AUTO,
-            show_default=True,
-            help="Where graphs run: auto takes TensorRT where engines for this device exist, else the CPU "
-            "(onnxruntime); fake is a dry run without weights.",
-        ),
+        BUNDLE_OPTION,
+        BACKEND,
         ENGINE_DIR,
         click.option(
             "--precision",
             type=click.Choice([str(p) for p in Precision]),
             help="[default: the bundle's own; with TensorRT, that of the engines built last]",
         ),
-        click.option("--threads", type=click.IntRange(0, 256), default=0, help="CPU threads. [default: all]"),
+        THREADS,
         click.option(
             "--batch", type=click.IntRange(1, 64), default=1, show_default=True, help="Tiles at once."
         ),
@@ -115,8 +123,7 @@ def open_upscaler(
     """
     opened = Bundle.open(bundle or default_bundle())
     choice = choose(opened, backend, precision=precision, engine_dir=engine_dir)
-    options = {} if choice.name == "fake" else {"engine_dir": engine_dir}
-    running = open_backend(choice.name, threads=threads, **options)
+    running = open_backend(choice.name, threads=threads, engine_dir=engine_dir)
     upscaler = Upscaler(opened, running, precision=choice.precision, batch=batch)
     return upscaler, f"{_words(running)}: {choice.reason}"
 

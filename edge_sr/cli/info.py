@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +10,15 @@ import click
 
 from edge_sr.bundle import Bundle, default_bundle
 from edge_sr.cli.common import BUNDLE, tell
-from edge_sr.device import describe
-from edge_sr.doctor import trtexec_line
+from edge_sr.cli.trtexec import BY_HAND, trtexec_lines
 from edge_sr.errors import DeviceError
-from edge_sr.manifest import GraphFile, Manifest
+from edge_sr.manifest import Manifest
 from edge_sr.roofline import PEAKS, cost_of, floor_ms
-from edge_sr.spec import BATCH, Component, Precision
+from edge_sr.spec import Component, Precision
 
 __all__ = ["info"]
 
 PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8)
-BUILT = (Precision.FP32, Precision.FP16, Precision.INT8_FP16)  # the other INT8 form is ONNX Runtime's
-BY_HAND = (
-    "edge-sr opens no engine that was built by hand; these commands have not been run on a board, and "
-    "TensorRT older than 10.3 may not read graphs of opset 18"
-)
 ASSUMPTIONS = (
     "peak rates, dense, at the highest clock of the power mode",
     "convolutions and matrix products alone, the rest fused into them at no cost",
@@ -50,7 +42,7 @@ def info(bundle: Path | None, verify: bool, device: str | None, by_hand: bool, a
         opened.verify()
     manifest = opened.manifest
     floor = _floor(manifest, device) if device else None
-    commands = list(_trtexec(opened)) if by_hand else []
+    commands = list(trtexec_lines(opened)) if by_hand else []
     if by_hand:
         tell([BY_HAND])
     if as_json:
@@ -61,30 +53,6 @@ def info(bundle: Path | None, verify: bool, device: str | None, by_hand: bool, a
         click.echo("\n".join([*(_floor_lines(floor) if floor else ()), *commands]))
     else:
         click.echo("\n".join(_lines(manifest, opened.digest, verify=verify)))
-
-
-def _trtexec(bundle: Bundle) -> Iterator[str]:
-    """The commands that turn its graphs into engines for batches of one; none for what the GPU cannot do."""
-    here = describe()
-    lacks = {Precision.INT8_FP16} if here.gpu and here.gpu.has_int8 is False else set()
-    for component, graphs in bundle.manifest.graphs.items():
-        for precision in (p for p in BUILT if p in graphs and p not in lacks):
-            entry = graphs[precision]
-            yield trtexec_line(
-                shlex.quote(str(bundle.folder / entry.file)),
-                f"{component}-{precision}.plan",
-                shapes=_shapes(entry),
-                tensorrt=here.software.tensorrt,
-                command=here.trtexec or "trtexec",
-            )
-
-
-def _shapes(entry: GraphFile) -> str:
-    """The inputs' shapes as trtexec takes them."""
-    return ",".join(
-        f"{tensor.name}:{'x'.join('1' if n == BATCH else str(n) for n in tensor.shape)}"
-        for tensor in entry.inputs
-    )
 
 
 def _floor(manifest: Manifest, device: str) -> dict[str, Any]:

@@ -178,7 +178,7 @@ def test_a_kill_that_the_kernel_counted_was_for_memory(tmp_path: Path) -> None:
 
 
 def test_a_library_that_crashes_takes_nothing_with_it(bundle: Bundle, engines: Path, tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="crashed while it built \\(SIGSEGV\\)"):
+    with pytest.raises(EngineError, match="crashed during the build \\(SIGSEGV\\)"):
         build(bundle, engines, tmp_path, machine=machine(tmp_path, "crashing"))
 
 
