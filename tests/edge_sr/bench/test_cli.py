@@ -249,7 +249,11 @@ def test_a_first_image_on_a_gpu_tells_the_device_memory_that_it_took(
     """In this process, where the fake TensorRT and the fake CUDA are one device."""
     fake_device(edge_sr, tmp_path, monkeypatch)
     preset = {"sampler": "ddim", "steps": 4}
-    job = {"bundle": str(tmp_path / "bundle"), "backend": "tensorrt", "engine_dir": str(tmp_path / "engines")}
+    job: dict[str, Any] = {
+        "bundle": str(tmp_path / "bundle"),
+        "backend": "tensorrt",
+        "engine_dir": str(tmp_path / "engines"),
+    }
     job |= {"precision": "fp16", "preset": preset, "size": 16, "batch": 1}
     start = Start(**first_image(job | {"threads": 0, "seed": 0, "spawned": time.monotonic()}))
     latent = 4 * 8 * 8 * 4  # bytes of one latent of the tiny model, of which the loop has several
