@@ -152,7 +152,9 @@ def _tensor(name: str) -> dict[str, Any]:
 
 async def openapi(request: Request) -> Response:
     """The description of all this."""
-    return JSONResponse(document())
+    service: Service = request.app.state.service
+    bundle = service.worker.bundle
+    return JSONResponse(document(service.settings, bundle.manifest if bundle else None))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

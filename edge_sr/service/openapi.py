@@ -1,13 +1,16 @@
-"""The OpenAPI 3.1 description of the service, as data."""
+"""The OpenAPI 3.1 description of the service, as data, with the limits of the one that is asked."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from edge_sr import __version__
-from edge_sr.service.parameters import DICOM, JSON, PNG, Include
+from edge_sr.cascade import MAX_PASSES
+from edge_sr.manifest import Manifest
+from edge_sr.service.parameters import DICOM, JSON, MAX_SCALE, PNG, Include
 from edge_sr.service.problems import MEDIA_TYPE
 from edge_sr.service.progress import STAGES
+from edge_sr.service.settings import ServiceSettings
 
 __all__ = ["document"]
 
@@ -111,9 +114,10 @@ _REFUSALS = {
 }
 _BINARY: Json = {"type": "string", "format": "binary"}
 _FORM: Json = {"type": "object", "required": ["file"], "properties": {"file": _BINARY}}
+_IMAGES = (PNG, "image/jpeg", "image/tiff", DICOM)
 _BODIES: Json = {
-    **{media: {"schema": _BINARY} for media in (PNG, "image/jpeg", "image/tiff", DICOM)},
-    "multipart/form-data": {"schema": _FORM},
+    **{media: {"schema": _BINARY} for media in _IMAGES},
+    "multipart/form-data": {"schema": _FORM, "encoding": {"file": {"contentType": ", ".join(_IMAGES)}}},
 }
 
 
@@ -145,29 +149,25 @@ def _get(operation: str, summary: str, *, media_type: str = JSON, **more: Any) -
 _NOT_READY: Json = {
     "503": {"description": "Not ready.", "content": {JSON: {"schema": {"type": "object"}}}},
 }
+_WORDS: list[Json] = [
+    {
+        "name": "include",
+        "in": "query",
+        "description": "What comes beside the result; the answer is then JSON.",
+        "style": "form",
+        "explode": False,
+        "schema": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "string", "enum": [str(name) for name in Include]},
+        },
+    },
+    {"name": "X-Request-Id", "in": "header", "schema": {"type": "string"}},
+]
 _UPSCALE: Json = {
     "operationId": "upscale",
     "security": [{}, {"token": []}],
     "summary": "Enlarge an image. Detail above its resolution is generated; not for diagnosis.",
-    "parameters": [
-        _query("seed", "Of the noise.", minimum=0, maximum=2**64 - 1, default=0),
-        _query("steps", "Of the loop.", minimum=1),
-        _query("samples", "Average so many.", minimum=1),
-        _query("scale", "Enlarge so many times.", minimum=1, maximum=256),
-        {
-            "name": "include",
-            "in": "query",
-            "description": "What comes beside the result; the answer is then JSON.",
-            "style": "form",
-            "explode": False,
-            "schema": {
-                "type": "array",
-                "minItems": 1,
-                "items": {"type": "string", "enum": [str(name) for name in Include]},
-            },
-        },
-        {"name": "X-Request-Id", "in": "header", "schema": {"type": "string"}},
-    ],
     "requestBody": {"required": True, "content": _BODIES},
     "responses": {
         "200": {
@@ -194,14 +194,32 @@ _UPSCALE: Json = {
 }
 
 
-def document() -> Json:
-    """The whole description; a new object each time."""
+def _numbers(settings: ServiceSettings, manifest: Manifest | None) -> list[Json]:
+    """The whole numbers of a query. Until the bundle is open, its model's limits are not known."""
+    timesteps = manifest.diffusion.timesteps if manifest else settings.max_steps
+    scale = manifest.scale**MAX_PASSES if manifest else MAX_SCALE
+    return [
+        _query("seed", "Of the noise.", minimum=0, maximum=2**64 - 1, default=0),
+        _query("steps", "Of the loop.", minimum=1, maximum=min(settings.max_steps, timesteps)),
+        _query("samples", "Average so many.", minimum=1, maximum=settings.max_samples),
+        _query("scale", "Enlarge so many times.", minimum=min(2, scale), maximum=scale),
+    ]
+
+
+def document(settings: ServiceSettings, manifest: Manifest | None) -> Json:
+    """The whole description; a new object each time.
+
+    Args:
+        settings: What this service allows.
+        manifest: Of what it serves; None until that is open.
+    """
+    parameters = [*_numbers(settings, manifest), *_WORDS]
     name, request_id = _path("name"), _path("request_id")
     return {
         "openapi": "3.1.0",
         "info": {"title": "edge-sr", "version": __version__, "license": {"name": "Apache-2.0"}},
         "paths": {
-            "/v1/upscale": {"post": _UPSCALE},
+            "/v1/upscale": {"post": {**_UPSCALE, "parameters": parameters}},
             "/v1/progress/{request_id}": _get(
                 "progress",
                 "Where the upscale request with this X-Request-Id is.",

@@ -15,9 +15,11 @@ from edge_sr.result import Settings
 from edge_sr.service.problems import Problem
 from edge_sr.service.settings import ServiceSettings
 
-__all__ = ["DICOM", "JSON", "PNG", "Include", "Parameters", "negotiate", "parse_parameters"]
+__all__ = ["DICOM", "JSON", "MAX_SCALE", "PNG", "Include", "Parameters", "negotiate", "parse_parameters"]
 
 PNG, JSON, DICOM = "image/png", "application/json", "application/dicom"
+MAX_SCALE = 256
+"""Of any model; one's own limit is `edge_sr.cascade.plan_scale`'s."""
 
 
 class Include(str, Enum):
@@ -49,7 +51,7 @@ class Parameters(BaseModel):
     seed: Annotated[int, Field(ge=0, le=2**64 - 1)] = 0
     steps: Annotated[int, Field(ge=1)] | None = None
     samples: Annotated[int, Field(ge=1)] | None = None
-    scale: Annotated[int, Field(ge=1, le=256)] | None = None
+    scale: Annotated[int, Field(ge=1, le=MAX_SCALE)] | None = None
     include: frozenset[Include] = frozenset()
 
     @field_validator("include", mode="before")
