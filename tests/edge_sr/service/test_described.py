@@ -25,6 +25,7 @@ EXAMPLES = 10
 LIMITS = {"max_steps": 8, "max_samples": 3}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("schemathesis") is None,
     reason="schemathesis is not installed (extra: api-check)",
