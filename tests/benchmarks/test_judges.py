@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from edge_sr.metrics import ms_ssim, psnr, ssim
+from edge_sr.metrics import psnr, ssim
 from export.perceptual import LPIPS, TRUNK, squeezenet_features
 
 Plane = npt.NDArray[np.float64]
@@ -49,9 +49,6 @@ def real(index: int) -> tuple[Plane, Plane]:
     hr, lr = (cv2.imread(str(folder / kind / name), cv2.IMREAD_GRAYSCALE) for kind in ("hr_256", "lr_64"))
     large = cv2.resize(lr, hr.shape, interpolation=cv2.INTER_CUBIC)
     return hr.astype(np.float64), large.astype(np.float64)
-
-
-FLOAT32 = 1e-5  # torchmetrics has its window and its logarithm in float32, whatever it is given
 
 
 @pytest.fixture(
@@ -79,25 +76,6 @@ def test_psnr_and_ssim_are_scikit_images(pair: tuple[Plane, Plane]) -> None:
         *pair, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
     )
     assert ssim(*pair) == pytest.approx(theirs, abs=1e-9)
-
-
-@pytest.fixture(scope="module")
-def torchmetrics() -> Any:
-    """Its functions for images; its own import warns of what it does not need."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pytest.importorskip("torchmetrics.functional.image", reason="torchmetrics is not installed")
-
-
-def test_psnr_ssim_and_ms_ssim_are_torchmetrics(pair: tuple[Plane, Plane], torchmetrics: Any) -> None:
-    a, b = map(batch, pair)
-    span = {"data_range": 255.0}
-    theirs = torchmetrics.peak_signal_noise_ratio(b, a, **span)
-    assert psnr(*pair) == pytest.approx(float(theirs), abs=FLOAT32)
-    theirs = torchmetrics.structural_similarity_index_measure(b, a, **span)
-    assert ssim(*pair) == pytest.approx(float(theirs), abs=FLOAT32)
-    theirs = torchmetrics.multiscale_structural_similarity_index_measure(b, a, **span)
-    assert ms_ssim(*pair) == pytest.approx(float(theirs), abs=FLOAT32)
 
 
 @pytest.fixture
