@@ -14,6 +14,8 @@ RUNS     ?= runs
 # For train: a folder with torchvision's squeezenet1_1.pth and lpips' squeeze.pth; without it, no perceptual loss.
 LPIPS    ?=
 TRAIN    := --val "$(DATA)/val" $(if $(LPIPS),--lpips "$(LPIPS)") $(ARGS)
+# The network of the fallback bundle, for boards too weak for diffusion: 0.44 million weights.
+SMALL    := --width 48 --blocks 2 --deep-width 48 --deep-blocks 4
 
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip --disable-pip-version-check
@@ -53,11 +55,13 @@ format: $(BASE)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-train: $(ALL)  ## train the default model on DATA=FOLDER and write its bundle; goes on where it was stopped
+train: $(ALL)  ## train the shipped models on DATA=FOLDER and write their bundles; goes on where it was stopped
 	@[ -d "$(DATA)/train" ] || { echo "no $(DATA)/train; name the images with: make train DATA=FOLDER" >&2; exit 1; }
 	$(BIN)/python -m export train-vae $(TRAIN) --train "$(DATA)/train" --out $(RUNS)/vae --minutes 26
 	$(BIN)/python -m export train-unet $(TRAIN) --train "$(DATA)/train" --vae $(RUNS)/vae --out $(RUNS)/unet --minutes 32 --pairs 5008
 	$(BIN)/python -m export bundle --vae $(RUNS)/vae --unet $(RUNS)/unet --out $(RUNS)/cxr-x4
+	$(BIN)/python -m export train-regression $(TRAIN) --train "$(DATA)/train" --out $(RUNS)/cnn $(SMALL) --iterations 4000 --learning-rate 0.001
+	$(BIN)/python -m export bundle --regression $(RUNS)/cnn --out $(RUNS)/cxr-x4-cnn
 
 clean:  ## remove the environment, caches and build output
 	rm -rf "$(VENV)" dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -117,7 +117,7 @@ def run_curve(request: CurveRequest, *, arguments: Sequence[str], track: Track) 
     """
     bundle = Bundle.open(request.bundle)
     pairs = read_pairs(request.pairs, bundle, limit=request.limit)
-    diffusion, operator = bundle.manifest.diffusion, bundle.manifest.degradation
+    diffusion, operator = bundle.diffusion, bundle.manifest.degradation
     backend = open_backend("onnxruntime", threads=request.threads)
     with Upscaler(bundle, backend, precision=request.precision) as upscaler:
         runner = Runner(upscaler)

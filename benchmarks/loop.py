@@ -113,7 +113,7 @@ def run_loop(request: Request, *, arguments: Sequence[str], track: Track) -> Loo
 
 def _preset(bundle: Bundle, steps: int) -> Preset:
     """The default preset, of one sample and so many steps."""
-    diffusion = bundle.manifest.diffusion
+    diffusion = bundle.diffusion
     return diffusion.presets[diffusion.default].model_copy(update={"steps": steps, "samples": 1})
 
 

@@ -103,7 +103,7 @@ def plan_rows(bundle: Bundle, presets: Sequence[str], extras: Extras) -> list[Ro
     Raises:
         UsageError: The bundle has no preset of that name.
     """
-    diffusion = bundle.manifest.diffusion
+    diffusion = bundle.diffusion
     if unknown := [name for name in presets if name not in diffusion.presets]:
         raise UsageError(
             f"bundle {bundle.manifest.name} has no preset {', '.join(unknown)}",

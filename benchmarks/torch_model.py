@@ -115,8 +115,7 @@ def rebuild(bundle: Bundle) -> TorchModel:
 
 
 def _grid(bundle: Bundle) -> int:
-    manifest = bundle.manifest
-    return manifest.tile * manifest.scale // manifest.latent.factor
+    return bundle.manifest.tile * bundle.manifest.scale // bundle.latent.factor
 
 
 def _layers(weights: GraphWeights, prefix: str) -> Tensors:

@@ -67,16 +67,16 @@ def record_command(bundle: Path, out: Path, picture: Path | None, **options: Any
     from calibration.recording import write_recording
 
     opened = Bundle.open(bundle)
+    if picture and Component.STEP not in opened.manifest.graphs:
+        raise click.UsageError(f"--picture draws along the loop, and bundle {opened.manifest.name} has none")
     images, preset = _images(opened, options), _preset(opened, options)
     recording = record(opened, images, preset=preset, seed=options["seed"], progress=_progress("images"))
     write_recording(out, recording)
     if picture:
         plot_drift(recording, read_layers(opened)[Component.STEP], picture)
     facts = recording.facts
-    print(
-        f"{out}: {facts.images_used} of {facts.images_asked} images, {facts.steps} steps of {facts.sampler}, "
-        f"set {facts.set_digest[:12]}"
-    )
+    loop = f"{facts.steps} steps of {facts.sampler}, " if facts.steps else ""
+    print(f"{out}: {facts.images_used} of {facts.images_asked} images, {loop}set {facts.set_digest[:12]}")
 
 
 @cli.command("quantize")
@@ -178,8 +178,10 @@ def _images(bundle: Bundle, options: dict[str, Any], *, least: int = MIN_IMAGES)
     return read_set(files, bundle.manifest, side=options["reduce_to"])
 
 
-def _preset(bundle: Bundle, options: dict[str, Any]) -> str:
-    return options["preset"] or bundle.manifest.diffusion.default
+def _preset(bundle: Bundle, options: dict[str, Any]) -> str | None:
+    diffusion = bundle.manifest.diffusion
+    asked: str = options["preset"]
+    return asked or (diffusion.default if diffusion else None)
 
 
 def _truth(folder: Path, images: CalibrationSet) -> tuple[Any, ...] | None:

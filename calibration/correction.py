@@ -72,14 +72,15 @@ def fit(trials: Trials, plan: Plan) -> Correction:
 
     Raises:
         CalibrationError: The prediction is clipped, which hides what INT8 did to it.
+        BundleError: There is no loop.
     """
     bundle = trials.bundle
-    if bundle.manifest.diffusion.clip is not None:
+    if bundle.diffusion.clip is not None:
         raise CalibrationError("a correction cannot be fitted where x0 is clipped")
     model = emit(_step_graph(bundle), plan.components[Component.STEP], Precision.INT8)
     table = coefficients(make_schedule(bundle, trials.preset))
     fitter = _Fitter(model, table)
-    backend = ObservingBackend({c: [] for c in Component}, fitter)
+    backend = ObservingBackend({c: [] for c in plan.components}, fitter)
     with Upscaler(bundle, backend, precision=Precision.FP32) as upscaler:
         for index, image in enumerate(trials.images.images):
             upscaler.upscale(image, preset=trials.preset, seed=trials.seed + index)
@@ -89,7 +90,7 @@ def fit(trials: Trials, plan: Plan) -> Correction:
 def judge(trials: Trials, plan: Plan, correction: Correction) -> Verdict:
     """What a correction is worth, end to end."""
     bundle = trials.bundle
-    graphs = {c: read_graph(bundle.graph(c, Precision.FP32).path) for c in Component}
+    graphs = {c: read_graph(bundle.graph(c, Precision.FP32).path) for c in plan.components}
     models = {c: emit(graph, plan.components[c], Precision.INT8) for c, graph in graphs.items()}
     table = coefficients(make_schedule(bundle, trials.preset))
     reference, plain = trials.run({}), trials.run(models)
@@ -121,11 +122,9 @@ class _Fitter:
         self.step = -1
 
     def __call__(self, component: Component, values: dict[str, npt.NDArray[Any]]) -> None:
-        if component is Component.ENCODER:
-            self.step = -1
         if component is not Component.STEP:
             return
-        self.step += 1
+        self.step = (self.step + 1) % len(self.table)
         feeds = {value.name: values[value.name] for value in self.session.get_inputs()}
         x0 = self.session.run(["x0"], feeds)[0]
         wanted, found = (self._prediction(values["x"], v) for v in (values["x0"], x0))

@@ -1,8 +1,9 @@
 """The lint's rules: each a function from a graph to what is wrong with it, listed in `RULES`.
 
 Sources: operators and their restrictions from onnx-tensorrt's docs/operators.md at its 10.1 GA (commit
-96e7811; opsets 9 to 20), so nothing newer than TensorRT 10.3 is let through; IR version from ONNX Runtime
-1.23.
+96e7811; opsets 9 to 20), so nothing newer than TensorRT 10.3 is let through; that Resize reads cubic, which
+the page leaves out, from onnxOpImporters.cpp there (kCUBIC, with cubic_coeff_a, on the last two axes); IR
+version from ONNX Runtime 1.23.
 The rules of Q/DQ are in `calibration.qdq_rules`.
 """
 
@@ -42,7 +43,7 @@ OPERATORS = frozenset(_OPERATORS.split())
 """What the parser of TensorRT 10.1 reads; 10.3's list can only be longer."""
 
 RESIZE = {
-    "mode": ("nearest", "linear"),
+    "mode": ("nearest", "linear", "cubic"),
     "coordinate_transformation_mode": (
         "half_pixel",
         "pytorch_half_pixel",

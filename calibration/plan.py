@@ -55,7 +55,7 @@ class ComponentPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan for the three graphs of a bundle.
+    """A plan for the graphs of a bundle.
 
     Attributes:
         method: How ranges were chosen, a name of `calibration.ranges.METHODS`.
@@ -79,7 +79,7 @@ class Plan:
             images_asked=facts.images_asked,
             images_used=facts.images_used,
             sampler=facts.sampler,
-            steps=facts.steps,
+            steps=facts.steps or None,
             timesteps=facts.timesteps,
             seed=facts.seed,
             excluded=excluded,
@@ -100,7 +100,7 @@ def make_plan(bundle: Bundle, recording: Recording, *, method: str, exclude: boo
     """
     recording.check_bundle(bundle)
     components = {}
-    for component in Component:
+    for component in bundle.manifest.components:
         model = read_graph(bundle.graph(component, Precision.FP32).path)
         layers = find_layers(model)
         excluded = default_exclusions(model, layers, component) if exclude else {}
@@ -111,7 +111,8 @@ def make_plan(bundle: Bundle, recording: Recording, *, method: str, exclude: boo
 
 def read_layers(bundle: Bundle) -> dict[Component, list[Layer]]:
     """The layers of a bundle's FP32 graphs."""
-    return {c: find_layers(read_graph(bundle.graph(c, Precision.FP32).path)) for c in Component}
+    graphs = {c: bundle.graph(c, Precision.FP32) for c in bundle.manifest.components}
+    return {c: find_layers(read_graph(graph.path)) for c, graph in graphs.items()}
 
 
 def with_exclusions(plan: Plan, layers: Layers, excluded: Mapping[Component, Mapping[str, str]]) -> Plan:
@@ -153,8 +154,8 @@ def read_plan(path: Path) -> Plan:
             Component(name): ComponentPlan(tuple(p["layers"]), dict(p["excluded"]), dict(p["scales"]))
             for name, p in content["components"].items()
         }
-        if set(components) != set(Component):
-            raise ValueError(f"it has {sorted(map(str, components))}")
+        if set(map(str, components)) != set(facts["graphs"]):
+            raise ValueError(f"it has {', '.join(components)}, recorded were {', '.join(facts['graphs'])}")
         return Plan(content["method"], Facts(**facts), components)
     except OSError as error:
         raise CalibrationError(f"{path} cannot be read: {error.strerror or error}") from error

@@ -22,7 +22,7 @@ from calibration.qdq import insert
 from edge_sr.backends import open_backend
 from edge_sr.bundle import Bundle, graph_file, new_copy, write_manifest
 from edge_sr.errors import EdgeSRError
-from edge_sr.manifest import GraphFile
+from edge_sr.manifest import GraphFile, one_sample
 from edge_sr.pipeline import Upscaler
 from edge_sr.spec import Component, Precision
 
@@ -66,12 +66,12 @@ def quantize_bundle(bundle: Bundle, plan: Plan, out: Path) -> Bundle:
         CalibrationError: A graph cannot be made, or the finished bundle does not run.
         OutputError: The folder cannot be written.
     """
-    for component in Component:
-        if bundle.graph(component, Precision.FP32).sha256 != plan.facts.graphs[str(component)]:
+    for component in bundle.manifest.components:
+        if bundle.graph(component, Precision.FP32).sha256 != plan.facts.graphs.get(str(component)):
             raise CalibrationError(f"the plan is for another {component}", hint="record this bundle again")
     with new_copy(bundle, out) as folder:
         graphs = {c: dict(entries) for c, entries in bundle.manifest.graphs.items()}
-        for component in Component:
+        for component in bundle.manifest.components:
             model = read_graph(bundle.graph(component, Precision.FP32).path)
             for form in FORMS:
                 emitted = emit(model, plan.components[component], form)
@@ -98,8 +98,7 @@ def compare_precisions(bundle: Bundle) -> dict[Precision, float]:
 
 
 def _golden_output(bundle: Bundle, precision: Precision, image: Any) -> Any:
-    diffusion = bundle.manifest.diffusion
-    preset = diffusion.presets[diffusion.default].model_copy(update={"samples": 1})
+    preset = one_sample(bundle.manifest.default_preset)
     try:
         with Upscaler(bundle, open_backend("onnxruntime"), precision=precision) as upscaler:
             output = upscaler.upscale(image, preset=preset, seed=0).mean

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ class Facts:
         graphs: SHA-256 of the FP32 graph of each component.
         set_digest: SHA-256 over the decoded pixels of the images.
         images_asked, images_used: Their counts, which are equal.
-        preset, sampler, steps, timesteps, noise_scale: The trajectory.
+        preset, sampler, steps, timesteps, noise_scale: The trajectory; no steps where there is no loop.
         seed: Of the first image's noise; each further image has the next one.
     """
 
@@ -44,11 +45,11 @@ class Facts:
     set_digest: str
     images_asked: int
     images_used: int
-    preset: str
-    sampler: str
+    preset: str | None
+    sampler: str | None
     steps: int
     timesteps: tuple[int, ...]
-    noise_scale: float
+    noise_scale: float | None
     seed: int
 
 
@@ -79,13 +80,17 @@ class Recording:
         Raises:
             CalibrationError: They are others.
         """
-        for component in Component:
-            found = bundle.graph(component, Precision.FP32).sha256
-            if found != self.facts.graphs[str(component)]:
+        again = "record again with this bundle"
+        recorded, present = ", ".join(self.facts.graphs), ", ".join(bundle.manifest.components)
+        if recorded != present:
+            raise CalibrationError(f"the recording is of {recorded}, the bundle has {present}", hint=again)
+        for component, sha256 in self.facts.graphs.items():
+            found = bundle.graph(Component(component), Precision.FP32).sha256
+            if found != sha256:
                 raise CalibrationError(
-                    f"the recording was made with another {component}: sha256 "
-                    f"{self.facts.graphs[str(component)][:12]}..., the bundle has {found[:12]}...",
-                    hint="record again with this bundle",
+                    f"the recording was made with another {component}: sha256 {sha256[:12]}..., "
+                    f"the bundle has {found[:12]}...",
+                    hint=again,
                 )
 
 
@@ -114,7 +119,7 @@ def read_recording(path: Path) -> Recording:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         facts = json.loads(str(arrays.pop(FACTS)))
-        recording = Recording(_facts(facts), _histograms(arrays))
+        recording = Recording(_facts(facts), _histograms(arrays, map(Component, facts["graphs"])))
     except OSError as error:
         raise CalibrationError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # numpy, zipfile and zlib have a dozen for damaged files
@@ -131,8 +136,10 @@ def _facts(content: dict[str, Any]) -> Facts:
     return Facts(**content | {"timesteps": tuple(content["timesteps"])})
 
 
-def _histograms(arrays: dict[str, Any]) -> dict[Component, dict[str, Histogram]]:
-    found: dict[Component, dict[str, Histogram]] = {component: {} for component in Component}
+def _histograms(
+    arrays: dict[str, Any], components: Iterable[Component]
+) -> dict[Component, dict[str, Histogram]]:
+    found: dict[Component, dict[str, Histogram]] = {component: {} for component in components}
     for name in [name for name in arrays if name.endswith("/counts")]:
         component, tensor = name.removesuffix("/counts").split("/", 1)
         values = {part: arrays[f"{component}/{tensor}/{part}"] for part in PARTS}

@@ -81,7 +81,8 @@ class _Graphs:
 
     def __init__(self, bundle: Bundle, plan: Plan) -> None:
         self.plan = plan
-        self.models = {c: read_graph(bundle.graph(c, Precision.FP32).path) for c in Component}
+        graphs = {c: bundle.graph(c, Precision.FP32) for c in bundle.manifest.components}
+        self.models = {c: read_graph(graph.path) for c, graph in graphs.items()}
         self.layers = {c: find_layers(model) for c, model in self.models.items()}
 
     def only(self, component: Component, layer: str) -> dict[Component, Any]:
@@ -137,7 +138,7 @@ def measure_plans(
     """
     graphs = _Graphs(trials.bundle, plan)
     named: dict[str, Excluded] = {
-        "no exclusions": {c: {} for c in Component},
+        "no exclusions": {c: {} for c in plan.components},
         "by rule": _by_rule(plan, rows),
     }
     walk = _walk(rows)
@@ -197,12 +198,12 @@ def _walk(rows: list[Row]) -> list[Row]:
 def _reasons(left_out: list[Row], rows: list[Row]) -> dict[Component, dict[str, str]]:
     """Why each of them is left out, as measured."""
     ranks = {(row.component, row.layer): rank for rank, row in enumerate(rows, 1)}
-    excluded: dict[Component, dict[str, str]] = {component: {} for component in Component}
+    excluded: dict[Component, dict[str, str]] = {row.component: {} for row in rows}
     for row in left_out:
+        latent = f" and the latent by {row.latent_error:.4f}" if row.latent_error else ""
         excluded[row.component][row.layer] = (
-            f"alone in INT8 it changes the image by {row.image_error:.3f} gray levels and the latent by "
-            f"{row.latent_error:.4f} (rank {ranks[row.component, row.layer]} of {len(rows)}), "
-            f"for {row.work_share:.2%} of the work"
+            f"alone in INT8 it changes the image by {row.image_error:.3f} gray levels{latent} "
+            f"(rank {ranks[row.component, row.layer]} of {len(rows)}), for {row.work_share:.2%} of the work"
         )
     return excluded
 

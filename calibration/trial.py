@@ -13,9 +13,9 @@ import numpy.typing as npt
 import onnx
 
 from calibration.images import CalibrationSet
+from calibration.record import find_preset
 from edge_sr.backends.ort import OnnxRuntimeBackend, OnnxRuntimeEngine
 from edge_sr.bundle import Bundle
-from edge_sr.manifest import Preset
 from edge_sr.pipeline import TileEngine, Upscaler
 from edge_sr.spec import Component, Graph, Precision
 
@@ -32,7 +32,7 @@ class Outcome:
 
     Attributes:
         images: (C, H, W) float32 in [-1, 1] each.
-        latents: What the decoder was given, of the last tiles of each image.
+        latents: What the loop ended at, of the last tiles of each image; none where there is no loop.
         seconds: Wall time of each image.
     """
 
@@ -45,7 +45,7 @@ class Outcome:
         return rms(self.images, other.images) * GRAY_LEVELS
 
     def latent_error(self, other: Outcome) -> float:
-        """The same of the latents, in standard deviations of the latent."""
+        """The same of the latents, in standard deviations of the latent; 0 where there is no loop."""
         return rms(self.latents, other.latents)
 
     def psnr(self, truth: tuple[Float, ...]) -> float:
@@ -58,10 +58,9 @@ class Outcome:
 class Trials:
     """Images and a preset, on which graphs are tried; the seed of each image is the same in every trial."""
 
-    def __init__(self, bundle: Bundle, images: CalibrationSet, *, preset: str, seed: int) -> None:
+    def __init__(self, bundle: Bundle, images: CalibrationSet, *, preset: str | None, seed: int) -> None:
         self.bundle, self.images, self.seed = bundle, images, seed
-        presets = bundle.manifest.diffusion.presets
-        self.preset: Preset = presets[preset].model_copy(update={"samples": 1})
+        self.preset = find_preset(bundle, preset)
 
     def run(self, models: Models, *, coefficients: Float | None = None) -> Outcome:
         """Every image, with these graphs in place of the FP32 ones.
@@ -83,12 +82,13 @@ class Trials:
 
     def _outcome(self, upscaler: Upscaler, engine: TileEngine) -> Outcome:
         outputs, latents = [], []
-        latent = engine.buffers[f"x{len(engine.schedule.steps) % 2}"]
+        steps = len(engine.schedule.steps)
         for index, image in enumerate(self.images.images):
             outputs.append(upscaler.upscale(image, preset=self.preset, seed=self.seed + index))
-            found = np.empty(latent.shape, np.float32)
-            latent.download(found, engine.stream)
-            latents.append(found)
+            if steps:
+                found = np.empty(engine.latent_shape, np.float32)
+                engine.buffers[f"x{steps % 2}"].download(found, engine.stream)
+                latents.append(found)
         spent = [o.seconds.encode + o.seconds.loop + o.seconds.decode + o.seconds.host for o in outputs]
         return Outcome(tuple(o.mean for o in outputs), tuple(latents), tuple(spent))
 
@@ -107,9 +107,9 @@ class _Substitutes(OnnxRuntimeBackend):
 
 
 def rms(a: tuple[Float, ...], b: tuple[Float, ...]) -> float:
-    """Root mean square difference over all arrays together."""
+    """Root mean square difference over all arrays together; 0 where there are none."""
     squares = sum(float(np.sum((x.astype(np.float64) - y) ** 2)) for x, y in zip(a, b, strict=True))
-    return float(np.sqrt(squares / sum(x.size for x in a)))
+    return float(np.sqrt(squares / max(1, sum(x.size for x in a))))
 
 
 def _save(model: Any, folder: Path, component: Component) -> Path:

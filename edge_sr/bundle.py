@@ -13,14 +13,22 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
 from edge_sr.errors import BundleError, OutputError
-from edge_sr.manifest import READABLE_VERSIONS, ArrayFile, GraphFile, Manifest, TensorEntry
+from edge_sr.manifest import (
+    READABLE_VERSIONS,
+    ArrayFile,
+    Diffusion,
+    GraphFile,
+    Latent,
+    Manifest,
+    TensorEntry,
+)
 from edge_sr.spec import Component, Graph, Precision
 from edge_sr.strict import joined, one_line, parse_json, problems_of, read_capped
 
@@ -29,6 +37,7 @@ __all__ = [
     "Bundle",
     "array_file",
     "default_bundle",
+    "find_bundle",
     "graph_file",
     "new_copy",
     "new_folder",
@@ -36,8 +45,10 @@ __all__ = [
 ]
 
 MANIFEST = "bundle.json"
+SHIPPED = Path(__file__).parent / "bundles"
 MAX_MANIFEST_BYTES = 4 << 20
 _CHUNK = 1 << 20
+T = TypeVar("T")
 
 
 class Bundle:
@@ -70,9 +81,14 @@ class Bundle:
         """One graph, hashed.
 
         Raises:
-            BundleError: The bundle has none of that precision, or the file was changed.
+            BundleError: The bundle has none, or not of that precision, or the file was changed.
         """
-        graphs = self.manifest.graphs[component]
+        graphs = self.manifest.graphs.get(component)
+        if graphs is None:
+            raise BundleError(
+                f"bundle {self.manifest.name} has no {component}",
+                hint=f"it has {', '.join(self.manifest.components)}",
+            )
         if precision not in graphs:
             raise BundleError(
                 f"bundle {self.manifest.name} has no {precision} {component}",
@@ -84,12 +100,14 @@ class Bundle:
         return Graph(path, component, precision, entry.sha256, inputs, outputs)
 
     def time_embedding(self) -> npt.NDArray[np.float32]:
-        """The time embedding of every training timestep: (T, D) float32.
+        """The time embedding of every training timestep: (T, D) float32; (0, 0) where there is no loop.
 
         Raises:
             BundleError: The file was changed, or holds something else.
         """
         entry = self.manifest.time_embedding
+        if entry is None:
+            return np.zeros((0, 0), np.float32)
         array = _load_npy(self._verified(entry.file, entry.sha256))
         wanted, found = f"{entry.dtype} {entry.shape}", f"{array.dtype.name} {array.shape}"
         if wanted != found:
@@ -110,6 +128,31 @@ class Bundle:
         except Exception as error:  # numpy, zipfile and zlib have a dozen for damaged files
             raise BundleError(f"{path} is no numpy archive: {one_line(error)}") from error
 
+    @property
+    def diffusion(self) -> Diffusion:
+        """How the loop was trained and runs, for what makes no sense without one.
+
+        Raises:
+            BundleError: There is no loop.
+        """
+        return self._of_loop(self.manifest.diffusion)
+
+    @property
+    def latent(self) -> Latent:
+        """What the loop runs on.
+
+        Raises:
+            BundleError: There is no loop.
+        """
+        return self._of_loop(self.manifest.latent)
+
+    def _of_loop(self, part: T | None) -> T:
+        if part is None:
+            raise BundleError(
+                f"bundle {self.manifest.name} has no loop", hint="give the bundle of a diffusion model"
+            )
+        return part
+
     def verify(self) -> None:
         """Hashes every file.
 
@@ -126,13 +169,14 @@ class Bundle:
             raise BundleError(joined(problems), hint="copy or export the bundle again")
 
     def precisions(self) -> list[Precision]:
-        """The precisions that every component has."""
+        """The precisions that every graph has."""
         return [p for p in Precision if all(p in graphs for graphs in self.manifest.graphs.values())]
 
     def _files(self) -> Iterator[Any]:
         for graphs in self.manifest.graphs.values():
             yield from graphs.values()
-        yield self.manifest.time_embedding
+        if self.manifest.time_embedding is not None:
+            yield self.manifest.time_embedding
         yield self.manifest.golden
 
     def _problem(self, name: str, size: int) -> str:
@@ -160,8 +204,19 @@ class Bundle:
 
 
 def default_bundle() -> Path:
-    """The folder of the bundle that is shipped inside this package: cxr-x4."""
-    return Path(__file__).parent / "bundles" / "cxr-x4"
+    """The folder of the default bundle, which is shipped inside this package: cxr-x4."""
+    return SHIPPED / "cxr-x4"
+
+
+def find_bundle(named: Path | None) -> Path:
+    """The folder that is meant: the default bundle's for None, and a shipped one's for its bare name.
+
+    A folder of that name that lies here comes first.
+    """
+    if named is None:
+        return default_bundle()
+    is_shipped = len(named.parts) == 1 and not named.exists() and (SHIPPED / named / MANIFEST).is_file()
+    return SHIPPED / named if is_shipped else named
 
 
 def hash_file(path: Path) -> str:
@@ -296,7 +351,7 @@ def _parse(path: Path, data: bytes) -> Manifest:
     content = parse_json(path, data, error=BundleError)
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version not in READABLE_VERSIONS:
-        readable = " and ".join(map(str, READABLE_VERSIONS))
+        readable = ", ".join(map(str, READABLE_VERSIONS))
         raise BundleError(
             f"{path} has schema version {one_line(repr(version))}, this edge-sr reads {readable}",
             hint="use the edge-sr that wrote it, or export the bundle again",

@@ -26,7 +26,7 @@ class Calibration(Record):
         method: How ranges were chosen.
         set_digest: Digest of the calibration images.
         images_asked, images_used: Their count; equal, or the calibration had failed.
-        sampler, steps, timesteps: The trajectory that was recorded.
+        sampler, steps, timesteps: The trajectory that was recorded; none of a bundle without a loop.
         excluded: Layers left out of INT8, as component/layer, each with its measured reason.
     """
 
@@ -34,9 +34,9 @@ class Calibration(Record):
     set_digest: Sha256
     images_asked: Count
     images_used: Count
-    sampler: str
-    steps: Count
-    timesteps: tuple[int, ...]
+    sampler: str | None = None
+    steps: Count | None = None
+    timesteps: tuple[int, ...] = ()
     seed: int
     excluded: dict[str, str]
 

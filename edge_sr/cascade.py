@@ -15,7 +15,7 @@ import numpy.typing as npt
 from edge_sr.errors import UsageError
 from edge_sr.evidence import Moments, back_project
 from edge_sr.image import resize_area
-from edge_sr.manifest import Preset
+from edge_sr.manifest import Preset, one_sample, samples_of
 from edge_sr.pipeline import Enlarges, Output, StageSeconds
 
 __all__ = ["MAX_PASSES", "ScalePlan", "enlarge", "plan_scale"]
@@ -69,7 +69,7 @@ def enlarge(
     image: Float,
     *,
     plan: ScalePlan,
-    preset: Preset,
+    preset: Preset | None,
     seed: int,
     operator: str | None = None,
 ) -> Output:
@@ -79,7 +79,7 @@ def enlarge(
         upscaler: The model.
         image: (C, h, w) float32 in [-1, 1], any size.
         plan: From `plan_scale`, for this model.
-        preset: How to run the loop; `preset.samples` samples are averaged.
+        preset: How to run the loop; `preset.samples` samples are averaged. None where there is no loop.
         seed: Unsigned 64-bit.
         operator: Of a back-projection of every sample onto the input; None for none.
 
@@ -95,7 +95,7 @@ def enlarge(
     if plan.is_plain and operator is None:
         return upscaler.upscale(image, preset=preset, seed=seed)
     total, tiles, seconds = Moments(), 0, StageSeconds()
-    for sample in range(preset.samples):
+    for sample in range(samples_of(preset)):
         output = _one_sample(upscaler, image, plan, preset, seed, sample)
         tiles, seconds = output.tiles, seconds + output.seconds
         result = output.mean
@@ -106,14 +106,15 @@ def enlarge(
 
 
 def _one_sample(
-    upscaler: Enlarges, image: Float, plan: ScalePlan, preset: Preset, seed: int, sample: int
+    upscaler: Enlarges, image: Float, plan: ScalePlan, preset: Preset | None, seed: int, sample: int
 ) -> Output:
     """All passes of one sample, and the reduction."""
-    once = preset.model_copy(update={"samples": 1})
     result, tiles, seconds = image, 0, StageSeconds()
     for turn in range(plan.passes):
         seen = result if turn == 0 else np.clip(result, -1, 1)
-        output = upscaler.upscale(seen, preset=once, seed=_seed(seed, turn), first_sample=sample)
+        output = upscaler.upscale(
+            seen, preset=one_sample(preset), seed=_seed(seed, turn), first_sample=sample
+        )
         result, tiles, seconds = output.mean, tiles + output.tiles, seconds + output.seconds
     size = (image.shape[1] * plan.scale, image.shape[2] * plan.scale)
     if result.shape[1:] != size:

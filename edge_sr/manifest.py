@@ -1,8 +1,17 @@
 """What `bundle.json` says, as types: schema-versioned, validated, unknown fields refused.
 
+An image passes through the graphs that are there: the encoder once, the step in a loop, the decoder once.
+Each reads by name what there is by then: `image`, what graphs before it wrote, behind the loop `latent`.
+    all three        a latent diffusion model
+    encoder, step    diffusion in pixel space: its latent is the image, and the loop ends at the output
+    step             the same, but the step reads the LR image by itself
+    decoder          a plain network, image -> output: no loop, hence no latent, diffusion or time embedding
+What describes the loop comes with a step graph, and only with it.
+
 History of the format:
     1  first version
     2  consistency, what true images give for a result's residual; version 1 opens as before, without it
+    3  graphs may be absent; versions 1 and 2 open as before, with all three
 """
 
 from __future__ import annotations
@@ -41,12 +50,14 @@ __all__ = [
     "Provenance",
     "QualityRow",
     "TensorEntry",
+    "one_sample",
+    "samples_of",
 ]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """The version that is written."""
 
-READABLE_VERSIONS = (1, 2)
+READABLE_VERSIONS = (1, 2, 3)
 """The versions that are read."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -117,7 +128,9 @@ class ArrayFile(_File):
 
 
 class Latent(Record):
-    """The latent of one tile, as the step graph sees it: zero mean and unit variance a channel.
+    """What the loop runs on for one tile, as the step graph sees it.
+
+    Zero mean and unit variance a channel before a decoder; without one, the image itself in [-1, 1].
 
     Attributes:
         channels: Channels.
@@ -129,9 +142,9 @@ class Latent(Record):
 
 
 class Conditioning(Record):
-    """What the step graph is told of the LR image, and by which graph."""
+    """What the step graph is told of the LR image: what the encoder made of it, or the image itself."""
 
-    kind: Literal["encoder"]
+    kind: Literal["encoder", "image"]
 
 
 class Preset(Record):
@@ -151,6 +164,16 @@ class Preset(Record):
     start: Annotated[float, Field(gt=0, le=1)] = 1.0
     noise_scale: Annotated[float, Field(ge=0, le=2)] = 1.0
     samples: Annotated[int, Field(ge=1, le=64)] = 1
+
+
+def samples_of(preset: Preset | None) -> int:
+    """Of how many samples a result is the mean; one without a loop, where all would be the same."""
+    return 1 if preset is None else preset.samples
+
+
+def one_sample(preset: Preset | None) -> Preset | None:
+    """The preset for one sample at a time."""
+    return None if preset is None else preset.model_copy(update={"samples": 1})
 
 
 class Diffusion(Record):
@@ -183,7 +206,7 @@ class Diffusion(Record):
 class Manifest(Record):
     """The whole of `bundle.json`."""
 
-    schema_version: Literal[1, 2]
+    schema_version: Literal[1, 2, 3]
     name: Name
     version: Name
     description: str
@@ -194,11 +217,11 @@ class Manifest(Record):
     overlap: Annotated[int, Field(ge=0)]
     image_range: tuple[float, float] = (-1.0, 1.0)
     degradation: Operator
-    latent: Latent
-    conditioning: Conditioning
-    diffusion: Diffusion
+    latent: Latent | None = None
+    conditioning: Conditioning | None = None
+    diffusion: Diffusion | None = None
     graphs: dict[Component, dict[Precision, GraphFile]]
-    time_embedding: ArrayFile
+    time_embedding: ArrayFile | None = None
     golden: _File
     calibration: Calibration | None = None
     consistency: Consistency | None = None
@@ -208,29 +231,76 @@ class Manifest(Record):
     intended_use: str
     limits: tuple[str, ...]
 
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """The graphs that are there, in the order in which an image passes through them."""
+        return tuple(component for component in Component if component in self.graphs)
+
+    @property
+    def default_preset(self) -> Preset | None:
+        """How the loop runs by default; None where there is none."""
+        return None if self.diffusion is None else self.diffusion.presets[self.diffusion.default]
+
     @model_validator(mode="after")
     def _is_consistent(self) -> Manifest:
-        problems = []
-        if missing := [str(c) for c in Component if c not in self.graphs]:
-            problems.append(f"no graphs for {', '.join(missing)}")
+        problems = [*self._problems_of_stages(), *self._problems_of_loop()]
         for component, graphs in self.graphs.items():
             if self.default_precision not in graphs:
                 problems.append(f"{component} has no graph of the default precision {self.default_precision}")
         if self.overlap * 2 > self.tile:
             problems.append(f"overlap {self.overlap} is more than half of tile {self.tile}")
-        if self.tile * self.scale % self.latent.factor:
-            factor = self.latent.factor
-            problems.append(f"tile {self.tile} x {self.scale} is no multiple of latent factor {factor}")
-        rows, shape = self.diffusion.timesteps, self.time_embedding.shape
-        if len(shape) != 2 or shape[0] != rows:
-            problems.append(f"time embedding of shape {shape}, wanted a row for each of {rows} timesteps")
         for precision in Precision:
-            graphs_of = {c: self.graphs[c][precision] for c in self.graphs if precision in self.graphs[c]}
-            problems += [f"{precision}: {problem}" for problem in _unjoined(graphs_of)]
+            graphs_of = {c: self.graphs[c][precision] for c in self.components if precision in self.graphs[c]}
+            if len(graphs_of) == len(self.graphs):  # fewer are never run one after the other
+                problems += [f"{precision}: {problem}" for problem in _unjoined(graphs_of)]
         problems += self._problems_of_consistency()
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _problems_of_stages(self) -> list[str]:
+        """Graphs that may not be absent, and what describes the loop without one, or lacks for one."""
+        problems = []
+        absent = [str(c) for c in Component if c not in self.graphs]
+        if absent and self.schema_version < 3:
+            problems.append(
+                f"no graphs for {', '.join(absent)}: only from schema version 3 may they be absent"
+            )
+        if not {Component.STEP, Component.DECODER} & set(self.graphs):
+            problems.append("neither step nor decoder: no graph makes the output")
+        has_loop = Component.STEP in self.graphs
+        of_loop = ("latent", "conditioning", "diffusion", "time_embedding")
+        if wrong := [name for name in of_loop if (getattr(self, name) is None) == has_loop]:
+            problems.append(f"{'no' if has_loop else 'no step graph, but'} {', '.join(wrong)}")
+        if self.calibration is not None and (self.calibration.steps is None) == has_loop:
+            problems.append(f"calibration with {self.calibration.steps} steps of the loop")
+        return problems
+
+    def _problems_of_loop(self) -> list[str]:
+        """Sizes of the loop that do not fit the graphs, the table or the image."""
+        problems = []
+        if self.latent and self.tile * self.scale % self.latent.factor:
+            factor = self.latent.factor
+            problems.append(f"tile {self.tile} x {self.scale} is no multiple of latent factor {factor}")
+        if self.diffusion and self.time_embedding:
+            rows, shape = self.diffusion.timesteps, self.time_embedding.shape
+            if len(shape) != 2 or shape[0] != rows:
+                problems.append(f"time embedding of shape {shape}, wanted a row for each of {rows} timesteps")
+        if self.conditioning and (self.conditioning.kind == "encoder") != (Component.ENCODER in self.graphs):
+            problems.append(f"conditioning by {self.conditioning.kind}, but the graphs say otherwise")
+        return problems + self._problems_of_pixel_space()
+
+    def _problems_of_pixel_space(self) -> list[str]:
+        """A loop without a decoder runs on the image itself, and its last step clips it."""
+        if Component.DECODER in self.graphs or self.latent is None or self.diffusion is None:
+            return []
+        wanted = (self.channels, 1, self.image_range[1])
+        found = (self.latent.channels, self.latent.factor, self.diffusion.clip)
+        if found == wanted:
+            return []
+        return [
+            f"without a decoder the latent is the image: wanted channels, factor, clip {wanted}, got {found}"
+        ]
 
     def _problems_of_consistency(self) -> list[str]:
         if self.consistency is None:
@@ -245,24 +315,25 @@ class Manifest(Record):
         return problems
 
 
-_JOINTS: dict[Component, tuple[frozenset[str], frozenset[str]]] = {
-    Component.ENCODER: (frozenset({IMAGE}), frozenset()),
-    Component.STEP: (LOOP_INPUTS, LOOP_OUTPUTS),
-    Component.DECODER: (frozenset({LATENT}), frozenset({OUTPUT})),
-}
-"""What each graph must read and write by name, whatever else it does."""
-
-
 def _unjoined(graphs: dict[Component, GraphFile]) -> list[str]:
-    """What three graphs lack to be run one after the other; nothing for fewer, which are never run."""
-    if len(graphs) < len(Component):
-        return []
+    """What the graphs of a bundle, in order, lack to be run one after the other."""
     problems: list[str] = []
-    written: set[str] = set()
-    for component, (reads, writes) in _JOINTS.items():
-        inputs = {tensor.name for tensor in graphs[component].inputs}
-        outputs = {tensor.name for tensor in graphs[component].outputs}
-        problems += [f"{component} has no {name}" for name in sorted((reads - inputs) | (writes - outputs))]
-        problems += [f"nothing writes {component}'s {name}" for name in sorted(inputs - reads - written)]
-        written |= outputs
+    known = {IMAGE}
+    for component, graph in graphs.items():
+        reads, writes = _own(component, has_loop=Component.STEP in graphs)
+        inputs = {tensor.name for tensor in graph.inputs}
+        outputs = {tensor.name for tensor in graph.outputs}
+        needed = reads | ({IMAGE} if component is next(iter(graphs)) else set())
+        problems += [f"{component} has no {name}" for name in sorted((needed - inputs) | (writes - outputs))]
+        problems += [f"nothing writes {component}'s {name}" for name in sorted(inputs - reads - known)]
+        known |= outputs - LOOP_OUTPUTS
     return problems
+
+
+def _own(component: Component, *, has_loop: bool) -> tuple[frozenset[str], frozenset[str]]:
+    """What a graph must read and write by name that no other graph writes or reads."""
+    if component is Component.STEP:
+        return LOOP_INPUTS, LOOP_OUTPUTS
+    if component is Component.DECODER:
+        return frozenset({LATENT} if has_loop else ()), frozenset({OUTPUT})
+    return frozenset(), frozenset()

@@ -15,7 +15,7 @@ from edge_sr.cascade import ScalePlan, enlarge, plan_scale
 from edge_sr.errors import ConsistencyError
 from edge_sr.evidence import alarm_notice, change_facts, change_map, evidence_files, residual_db, spread_facts
 from edge_sr.image import Limits, LoadedImage, from_unit, merge_luminance, split_luminance, to_unit
-from edge_sr.manifest import Preset
+from edge_sr.manifest import Preset, samples_of
 from edge_sr.pipeline import Enlarges, Output, StageSeconds
 
 __all__ = ["DISCLAIMER", "Result", "Settings", "upscale_image"]
@@ -31,8 +31,8 @@ class Settings:
     """How every image of a job is enlarged.
 
     Attributes:
-        preset: How the loop runs.
-        seed: Unsigned 64-bit; the same seed gives the same bytes.
+        preset: How the loop runs; None for a bundle without one.
+        seed: Unsigned 64-bit; the same seed gives the same bytes. Without a loop, any does.
         limits: What an input may be.
         scale: The wanted enlargement; None for the model's own.
         back_project: The operator of a back-projection as the last step; None for none.
@@ -40,7 +40,7 @@ class Settings:
         has_evidence: Whether images of what is known of a result are written beside it.
     """
 
-    preset: Preset
+    preset: Preset | None
     seed: int = 0
     limits: Limits = field(default_factory=Limits)
     scale: int | None = None
@@ -157,7 +157,7 @@ def upscale_image(upscaler: Enlarges, image: LoadedImage, settings: Settings) ->
         luminance=_gray(made),
         source=_gray(given),
         scale=plan.scale,
-        samples=settings.preset.samples,
+        samples=samples_of(settings.preset),
         std=_spread(output),
         consistency_db=consistency,
         alarm_db=None if known is None else known.alarm_db,
@@ -211,12 +211,13 @@ def _provenance(
     runtime = upscaler.backend.describe()
     runtime.pop("engines", None)  # a folder of this machine, which may name its user
     known = manifest.consistency if plan.is_plain else None
+    preset = settings.preset
     facts = {
         "bundle": f"{manifest.name} {manifest.version}",
         "bundle_sha256": upscaler.bundle.digest,
         "precision": str(upscaler.precision),
-        "seed": settings.seed,
-        "preset": settings.preset.model_dump(mode="json"),
+        "seed": None if preset is None else settings.seed,
+        "preset": None if preset is None else preset.model_dump(mode="json"),
         "scale": plan.scale,
         "passes": plan.passes,
         "back_projection": settings.back_project,

@@ -127,7 +127,7 @@ class Schedule:
     """A whole run: x_init = initial_signal * x_start + initial_sigma * noise, then each step in turn.
 
     Attributes:
-        steps: At least one, timesteps strictly decreasing.
+        steps: Timesteps strictly decreasing; none where there is no loop.
         initial_signal: 0 for a run from pure noise, where no x_start is needed.
         initial_sigma: 1 for a run from pure noise.
     """

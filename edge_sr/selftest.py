@@ -20,11 +20,10 @@ from edge_sr.backends import Backend, Engine, Resource
 from edge_sr.build.autotune import Measurement
 from edge_sr.bundle import Bundle
 from edge_sr.errors import BundleError, EngineError
-from edge_sr.manifest import Preset
 from edge_sr.measure import SECONDS, EnergyPerImage, energy_per_image
 from edge_sr.pipeline import StageSeconds, Upscaler, make_schedule
 from edge_sr.schedule import coefficients
-from edge_sr.spec import Component, Graph, Precision
+from edge_sr.spec import IMAGE, LATENT, OUTPUT, Component, Graph, Precision
 
 __all__ = ["TOLERANCES", "Check", "SelfTest", "check_engine", "check_graph", "measure_golden", "run_selftest"]
 
@@ -103,7 +102,7 @@ def run_selftest(upscaler: Upscaler, *, root: Path = Path("/"), energy_s: float 
     bundle, tolerance = upscaler.bundle, TOLERANCES[upscaler.precision]
     golden = _golden(bundle)
     checks: list[Check] = []
-    for component in (Component.ENCODER, Component.DECODER):
+    for component in (c for c in bundle.manifest.components if c is not Component.STEP):
         case = _Case(bundle, golden, upscaler.backend, upscaler.engines[component])
         checks += case.checks(component, tolerance)
     loop = _GoldenLoop(upscaler, golden)
@@ -183,8 +182,10 @@ def _golden(bundle: Bundle) -> dict[str, Array]:
         BundleError: Something is missing.
     """
     golden = bundle.golden()
-    missing = {"image", "noise", "output", "latent", *(f"encoder.{name}" for name in _encoded(bundle))}
-    missing -= set(golden)
+    wanted = {IMAGE, OUTPUT, *(f"encoder.{name}" for name in _encoded(bundle))}
+    if Component.STEP in bundle.manifest.graphs:
+        wanted |= {"noise", _end_of_loop(bundle)}
+    missing = wanted - set(golden)
     if missing:
         raise BundleError(
             f"the golden file lacks {', '.join(sorted(missing))}", hint="export the bundle again"
@@ -193,24 +194,25 @@ def _golden(bundle: Bundle) -> dict[str, Array]:
 
 
 def _encoded(bundle: Bundle) -> list[str]:
-    """The encoder's outputs by name; every precision has the same."""
-    entry = bundle.manifest.graphs[Component.ENCODER][bundle.manifest.default_precision]
-    return [tensor.name for tensor in entry.outputs]
+    """The encoder's outputs by name, where there is one; every precision has the same."""
+    graphs = bundle.manifest.graphs.get(Component.ENCODER)
+    return [tensor.name for tensor in graphs[bundle.manifest.default_precision].outputs] if graphs else []
 
 
-def _default_preset(bundle: Bundle) -> Preset:
-    diffusion = bundle.manifest.diffusion
-    return diffusion.presets[diffusion.default]
+def _end_of_loop(bundle: Bundle) -> str:
+    """The golden value that the loop ends at."""
+    return LATENT if Component.DECODER in bundle.manifest.graphs else OUTPUT
 
 
 class _GoldenLoop:
     """The whole loop of an upscaler on the golden image, from the stored noise."""
 
     def __init__(self, upscaler: Upscaler, golden: dict[str, Array]) -> None:
-        self._engine = upscaler.tile_engine(_default_preset(upscaler.bundle), len(golden["image"]))
-        self._image, self._noise = golden["image"], golden["noise"]
-        self.out = np.empty(golden["output"].shape, np.float32)
-        self._no_noise = np.zeros((len(self._engine.noisy_steps), *self._engine.latent_shape), np.float32)
+        self._engine = upscaler.tile_engine(upscaler.bundle.manifest.default_preset, len(golden[IMAGE]))
+        shape = self._engine.latent_shape
+        self._image, self._noise = golden[IMAGE], golden.get("noise", np.empty(shape, np.float32))
+        self.out = np.empty(golden[OUTPUT].shape, np.float32)
+        self._no_noise = np.zeros((len(self._engine.noisy_steps), *shape), np.float32)
 
     def run(self) -> StageSeconds:
         """One image, into `out`."""
@@ -230,33 +232,35 @@ class _Case:
         """The graph alone, on the stored values of what it reads."""
         golden = self.golden
         encoded = {name: golden[f"encoder.{name}"] for name in _encoded(self.bundle)}
-        with _Bench(self.backend, self.engine, len(golden["image"])) as bench:
+        known = {IMAGE: golden[IMAGE], **encoded}
+        with _Bench(self.backend, self.engine, len(golden[IMAGE])) as bench:
             if component is Component.ENCODER:
-                results, wanted = bench.run({"image": golden["image"]}), encoded
+                results, wanted = bench.run(known), encoded
             elif component is Component.DECODER:
-                results = bench.run({"latent": golden["latent"], **encoded})
-                wanted = {"output": golden["output"]}
+                results = bench.run(golden | known)
+                wanted = {OUTPUT: golden[OUTPUT]}
             else:
-                results, wanted = self._denoised(bench, encoded), {"latent": golden["latent"]}
+                end = _end_of_loop(self.bundle)
+                results, wanted = {end: self._denoised(bench, known)}, {end: golden[end]}
         return [
             _compare(f"{component}: {name}", results[name], want, tolerance) for name, want in wanted.items()
         ]
 
-    def _denoised(self, bench: _Bench, encoded: dict[str, Array]) -> dict[str, Array]:
-        """The latent that all steps of the default preset make of the stored noise, without further noise."""
+    def _denoised(self, bench: _Bench, known: dict[str, Array]) -> Array:
+        """What all steps of the default preset make of the stored noise, without further noise."""
         x = self.golden["noise"]
         batch, previous, nothing = len(x), np.zeros_like(x), np.zeros_like(x)
         schedule, table = (
-            make_schedule(self.bundle, _default_preset(self.bundle)),
+            make_schedule(self.bundle, self.bundle.manifest.default_preset),
             self.bundle.time_embedding(),
         )
         for step, row in zip(schedule.steps, coefficients(schedule), strict=True):
             scalars = {"coefficients": np.repeat(row[None], batch, axis=0)}
             scalars["time_embedding"] = np.repeat(table[[step.timestep]], batch, axis=0)
             loop = {"x": x, "x0_previous": previous, "noise": nothing, **scalars}
-            results = bench.run(encoded | loop)
+            results = bench.run(known | loop)
             x, previous = results["x_next"], results["x0"]
-        return {"latent": x}
+        return x
 
 
 class _Bench(Resource):

@@ -30,11 +30,12 @@ COEFFICIENTS = ("p", "q", "a", "b", "c", "d", "clip")
 """The columns of the step graph's `coefficients` input; see `edge_sr.schedule`."""
 
 IMAGE, LATENT, OUTPUT = "image", "latent", "output"
-"""What goes into the encoder, what the loop hands to the decoder, and what comes out of that."""
+"""What goes in, what the loop hands to the decoder, and what comes out of that."""
 
 LOOP_INPUTS = frozenset({"x", "x0_previous", "noise", "coefficients", "time_embedding"})
 LOOP_OUTPUTS = frozenset({"x_next", "x0"})
-"""What the loop gives to the step graph, and takes from it; other inputs come from the encoder, by name."""
+"""What the loop gives to the step graph, and takes from it; its other inputs are the image and the encoder's
+outputs, by name."""
 
 
 class Precision(str, Enum):
@@ -51,7 +52,7 @@ class Precision(str, Enum):
 
 
 class Component(str, Enum):
-    """The graphs of a bundle, in the order in which an image passes through them."""
+    """The graphs that a bundle may have, in the order in which an image passes through them."""
 
     ENCODER = "encoder"
     STEP = "step"

@@ -97,8 +97,23 @@ def prepare(images: Path, metadata: Path, out: Path, views: str, split: str, see
 @training_options
 @click.option("--batch", type=COUNT, default=8, help="Crops an iteration.")
 @click.option("--crop", default=128, help="Side of a training crop in HR pixels, a multiple of 8.")
-def train_regression(batch: int, crop: int, **options: Any) -> None:
-    """Train the LR encoder alone, to give the expected HR image. LPIPS is not used."""
+@click.option("--width", type=COUNT, help="Channels at the LR grid.")
+@click.option("--blocks", type=COUNT, help="Residual blocks there, before the deep part and again after it.")
+@click.option("--deep-width", type=COUNT, help="Channels of the deep part, at half the LR grid.")
+@click.option("--deep-blocks", type=COUNT, help="Residual blocks there.")
+def train_regression(
+    batch: int,
+    crop: int,
+    width: int | None,
+    blocks: int | None,
+    deep_width: int | None,
+    deep_blocks: int | None,
+    **options: Any,
+) -> None:
+    """Train the LR encoder alone, to give the expected HR image. LPIPS is not used.
+
+    Of the default size it is what train-vae builds on; a smaller one is a model of its own.
+    """
     from export.models.vae import VAEConfig
     from export.train import fit, require_device
     from export.train_regression import RegressionTask
@@ -106,8 +121,15 @@ def train_regression(batch: int, crop: int, **options: Any) -> None:
     require_device(options["device"])
     data = _data(options)
     del data["lpips"]
+    sizes = {
+        "lr_width": width,
+        "lr_blocks": blocks,
+        "lr_deep_width": deep_width,
+        "lr_deep_blocks": deep_blocks,
+    }
+    config = VAEConfig(**{name: size for name, size in sizes.items() if size is not None})
     fit(
-        RegressionTask(VAEConfig(), batch=batch, crop=crop, seed=options["seed"], **data),
+        RegressionTask(config, batch=batch, crop=crop, seed=options["seed"], **data),
         _train_options(options),
     )
 
@@ -189,26 +211,43 @@ def train_decoder(vae: Path, unet: Path, samples: int, batch: int, crop: int, **
 
 
 @cli.command("bundle")
-@click.option("--vae", type=FOLDER, required=True, help=VAE_HELP)
-@click.option("--unet", type=FOLDER, required=True, help="The run of train-unet.")
+@click.option("--vae", type=FOLDER, help=VAE_HELP)
+@click.option("--unet", type=FOLDER, help="The run of train-unet.")
 @click.option("--decoder", type=FOLDER, help="The run of train-decoder.  [default: the autoencoder's own]")
+@click.option("--regression", type=FOLDER, help="A run of train-regression alone, in place of those three.")
 @click.option("--out", type=FOLDER, required=True, help="The bundle's folder; an older one is replaced.")
 @click.option(
     "--card",
     type=FILE,
-    default=Path(__file__).parent / "cards" / "cxr-x4.json",
-    help="What people are told of the model, and its presets.",
+    help="What people are told of the model, and its presets.  [default: export/cards/cxr-x4.json; with "
+    "--regression cxr-x4-cnn.json]",
 )
-def bundle(vae: Path, unet: Path, decoder: Path | None, out: Path, card: Path) -> None:
-    """Export a trained model to a bundle, each graph verified against torch."""
-    from export.bundle import load_model, phantom, read_card, write_bundle
+def bundle(
+    vae: Path | None,
+    unet: Path | None,
+    decoder: Path | None,
+    regression: Path | None,
+    out: Path,
+    card: Path | None,
+) -> None:
+    """Export a trained model to a bundle, each graph verified against torch.
 
-    told = read_card(card)
-    commands = tuple(_command(run) for run in (vae, unet, decoder) if run is not None)
+    A latent diffusion model is given by --vae and --unet, a regression by --regression.
+    """
+    from export.bundle import phantom, read_card, write_bundle
+    from export.families import Family, load_model, load_regression_model
+
+    cards = Path(__file__).parent / "cards"
+    model: Family
+    if vae and unet and not regression:
+        told, model = read_card(card or cards / "cxr-x4.json"), load_model(vae, unet, decoder_run=decoder)
+    elif regression and not (vae or unet or decoder):
+        told, model = read_card(card or cards / "cxr-x4-cnn.json"), load_regression_model(regression)
+    else:
+        raise click.UsageError("give --vae and --unet, or --regression alone")
+    commands = tuple(_command(run) for run in (vae, unet, decoder, regression) if run is not None)
     image = phantom(told["tile"], told["channels"])
-    written = write_bundle(
-        load_model(vae, unet, decoder_run=decoder), told, out, image=image, commands=commands
-    )
+    written = write_bundle(model, told, out, image=image, commands=commands)
     size = sum(path.stat().st_size for path in out.iterdir())
     click.echo(f"{out}: {written.manifest.name}, {size / 1e6:.1f} MB, digest {written.digest[:12]}")
 

@@ -6,7 +6,6 @@ import json
 import subprocess
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,15 @@ import torch
 from pydantic import ValidationError
 
 from edge_sr.backends import Backend, Engine, open_backend
-from edge_sr.bundle import Bundle, array_file, graph_file, hash_file, new_folder, write_manifest
+from edge_sr.bundle import Bundle, graph_file, hash_file, new_folder, write_manifest
 from edge_sr.errors import ConfigError
 from edge_sr.manifest import SCHEMA_VERSION, GraphFile, Manifest
 from edge_sr.pipeline import TileEngine, make_schedule
 from edge_sr.spec import Component, Graph, Precision
 from export.cost import count_cost
-from export.graphs import Geometry, GraphModule, LatentScale, example_inputs, graph_modules, measure
-from export.models.autoencoder import Autoencoder
-from export.models.unet_lite import UNetLite
-from export.sampling import sample_latents
-from export.to_onnx import ExportError, export_graph, round_weights
-from export.train_decoder import use_decoder
-from export.train_unet import load_unet, load_vae
+from export.families import Family
+from export.graphs import Geometry, GraphModule, example_inputs, measure
+from export.to_onnx import ExportError, export_graph
 
 GRAPH_TOLERANCE = 1e-4  # largest difference of a graph from torch, relative to the larger of 1 and the value
 GOLDEN = "golden.npz"
@@ -49,55 +44,12 @@ TOLD = (  # what the manifest takes from a card as it is
 )
 SOURCES = ("data", "data_licence", "weights_licence")  # what it takes for the provenance
 OPTIONAL = ("quality",)  # measured figures, each with the result file it comes from
+OF_LOOP = ("presets", "default")  # what a card has of a model with a loop
 Float = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Model:
-    """A trained latent diffusion model, with its weights rounded to FP16.
-
-    Attributes:
-        vae, unet: The networks.
-        scale: What the latent is standardised with.
-        diffusion: Prediction type and training noise schedule, as the manifest has them.
-    """
-
-    vae: Autoencoder
-    unet: UNetLite
-    scale: LatentScale
-    diffusion: dict[str, Any]
-
-
-def load_model(vae_run: Path, unet_run: Path, *, decoder_run: Path | None = None) -> Model:
-    """The averaged weights of the runs, rounded.
-
-    Args:
-        vae_run: A run of train-vae, or a folder in diffusers' layout.
-        unet_run: A run of train-unet.
-        decoder_run: A run of train-decoder, whose decoder is taken; the autoencoder's own where None.
-
-    Raises:
-        ConfigError: One of them holds no weights, or those of something else.
-        ExportError: A weight that FP16 cannot hold.
-    """
-    unet, scale, diffusion = load_unet(unet_run)
-    vae = load_vae(vae_run)
-    if decoder_run is not None:
-        use_decoder(vae, decoder_run)
-    for what in ("latent_channels", "condition_channels"):
-        theirs, ours = getattr(vae.config, what), getattr(unet.config, what)
-        if theirs != ours:
-            raise ConfigError(
-                f"{unet_run} was trained for {ours} {what.replace('_', ' ')}, {vae_run} has {theirs}",
-                hint="give the autoencoder that train-unet was given",
-            )
-    for network in (vae, unet):
-        round_weights(network)
-    return Model(vae, unet, scale, diffusion)
-
-
 def write_bundle(
-    model: Model, card: Mapping[str, Any], out: Path, *, image: Float, commands: tuple[str, ...]
+    model: Family, card: Mapping[str, Any], out: Path, *, image: Float, commands: tuple[str, ...]
 ) -> Bundle:
     """Exports a model and writes its bundle, whole or not at all.
 
@@ -115,10 +67,10 @@ def write_bundle(
     """
     check_card(card)
     with new_folder(out) as folder:
-        modules = graph_modules(model.vae, model.unet, model.scale)
+        modules = model.modules()
         inputs = example_inputs(modules, channels=card["channels"], tile=card["tile"], batch=2, seed=0)
         geometry = measure(modules, inputs)
-        _check_geometry(card, geometry)
+        _check_card_fits(card, geometry, has_loop=Component.STEP in modules)
         graphs = {}
         with open_backend("onnxruntime") as backend:
             for component, module in modules.items():
@@ -132,8 +84,11 @@ def write_bundle(
     return Bundle.open(out)
 
 
-def _check_geometry(card: Mapping[str, Any], geometry: Geometry) -> None:
+def _check_card_fits(card: Mapping[str, Any], geometry: Geometry, *, has_loop: bool) -> None:
     """A card that promises something else than the graphs do."""
+    if has_loop != ("presets" in card):
+        mismatch = "no presets, the model has a loop" if has_loop else "presets, the model has no loop"
+        raise ConfigError(f"the card has {mismatch}", hint="mend the card")
     for what, said, found in (
         ("scale", card["scale"], geometry.scale),
         ("channels", card["channels"], geometry.channels),
@@ -218,7 +173,7 @@ def check_close(what: str, got: Float, want: Float, *, tolerance: float) -> floa
     return error
 
 
-def golden_values(model: Model, bundle: Bundle, image: Float) -> dict[str, Float]:
+def golden_values(model: Family, bundle: Bundle, image: Float) -> dict[str, Float]:
     """What the self-test compares with: the default preset on one tile, every graph's tensors on the way.
 
     The values are torch's; the bundle's own run through ONNX Runtime has to agree with them first.
@@ -226,35 +181,19 @@ def golden_values(model: Model, bundle: Bundle, image: Float) -> dict[str, Float
     Raises:
         ExportError: It does not, by more than `LOOP_TOLERANCE`.
     """
-    diffusion = bundle.manifest.diffusion
-    preset = diffusion.presets[diffusion.default]
-    schedule = make_schedule(bundle, preset)
-    modules = graph_modules(model.vae, model.unet, model.scale)
-    encoder, decoder = modules[Component.ENCODER], modules[Component.DECODER]
-    values: dict[str, torch.Tensor] = {"image": torch.from_numpy(image[None])}
-    with torch.no_grad():
-        encoded = dict(zip(encoder.outputs, encoder(values["image"]), strict=True))
-        values["latent"], values["noise"] = sample_latents(
-            model.unet,
-            encoded["condition"],
-            schedule,
-            seed=0,
-            noise_scale=preset.noise_scale,
-            embeddings=torch.from_numpy(bundle.time_embedding()),
-            is_quiet=True,
-        )
-        read = {**encoded, "latent": values["latent"]}
-        values["output"] = decoder(*(read[name] for name in decoder.inputs))
-    values |= {f"encoder.{name}": value for name, value in encoded.items()}
-    golden = {name: value.contiguous().numpy().astype(np.float32) for name, value in values.items()}
+    tensors = model.golden(bundle, torch.from_numpy(image[None]))
+    golden = {name: value.contiguous().numpy().astype(np.float32) for name, value in tensors.items()}
+    schedule = make_schedule(bundle, bundle.manifest.default_preset)
+    graphs = [bundle.graph(component, Precision.FP32) for component in bundle.manifest.components]
     with open_backend("onnxruntime") as backend, ExitStack() as stack:
-        engines = {c: stack.enter_context(backend.load(bundle.graph(c, Precision.FP32))) for c in Component}
+        engines = {graph.component: stack.enter_context(backend.load(graph)) for graph in graphs}
         with TileEngine(
             backend, engines, schedule=schedule, batch=1, embedding=bundle.time_embedding()
         ) as engine:
             out = np.empty(golden["output"].shape, np.float32)
-            steps = np.zeros((len(engine.noisy_steps), *engine.latent_shape), np.float32)
-            engine.run(golden["image"], golden["noise"], steps, out)
+            nothing = np.zeros((len(engine.noisy_steps), *engine.latent_shape), np.float32)
+            noise = golden.get("noise", np.zeros(engine.latent_shape, np.float32))
+            engine.run(golden["image"], noise, nothing, out)
     check_close("the whole loop", out, golden["output"], tolerance=LOOP_TOLERANCE)
     return golden
 
@@ -264,24 +203,18 @@ def _save(path: Path, arrays: dict[str, Any]) -> None:
 
 
 def _manifest(
-    model: Model,
+    model: Family,
     card: Mapping[str, Any],
     folder: Path,
     graphs: dict[Component, dict[Precision, GraphFile]],
     geometry: Geometry,
     commands: tuple[str, ...],
 ) -> Manifest:
-    with torch.no_grad():
-        table = model.unet.time(torch.arange(model.diffusion["timesteps"])).numpy().astype(np.float16)
     golden = folder / GOLDEN
     content = {key: card[key] for key in (*TOLD, *OPTIONAL) if key in card} | {
         "schema_version": SCHEMA_VERSION,
         "task": "super-resolution",
-        "latent": {"channels": model.unet.config.latent_channels, "factor": geometry.factor},
-        "conditioning": {"kind": "encoder"},
-        "diffusion": {**model.diffusion, "presets": card["presets"], "default": card["default"]},
         "graphs": graphs,
-        "time_embedding": array_file(folder, "time_embedding.npy", table),
         "golden": {"file": golden.name, "sha256": hash_file(golden), "bytes": golden.stat().st_size},
         "provenance": {key: card[key] for key in SOURCES}
         | {
@@ -291,6 +224,7 @@ def _manifest(
             "versions": {"torch": torch.__version__, "numpy": np.__version__},
         },
     }
+    content |= model.loop(card, folder, geometry)
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
@@ -338,7 +272,7 @@ def check_card(card: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: Naming what is missing, what nobody reads, and sizes that are no numbers.
     """
-    needed = {*TOLD, *SOURCES, "presets", "default"}
+    needed = {*TOLD, *SOURCES} | (set(OF_LOOP) if set(OF_LOOP) & set(card) else set())
     problems = [f"no {name}" for name in sorted(needed - set(card))]
     problems += [f"{name}, which is not known" for name in sorted(set(card) - needed - set(OPTIONAL))]
     sizes = ("scale", "channels", "tile", "overlap")

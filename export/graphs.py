@@ -5,6 +5,8 @@
               time_embedding, condition                   -> x_next, x0
     decoder   latent, and what it reads of the encoder    -> output
 
+A regression is a decoder alone, image -> output.
+
 Our own decoder reads the encoder's features and mean; one that knows nothing of the LR image reads the latent
 alone. Skips are not concatenated in what is exported: see `split_skips`. The latent is standardised here: the
 step graph sees zero mean and unit variance a channel, and the decoder undoes it first. The update of the
@@ -21,6 +23,7 @@ from torch import nn
 from edge_sr.spec import COEFFICIENTS, IMAGE, LATENT, OUTPUT, Component
 from export.models.autoencoder import Autoencoder
 from export.models.unet_lite import UNetLite, split_skips
+from export.models.vae import LREncoder
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,22 @@ class DecoderGraph(nn.Module):
         return output
 
 
-GraphModule = EncoderGraph | StepGraph | DecoderGraph
+class RegressionGraph(nn.Module):
+    """image -> output: the mean image of an LR encoder, as a model of its own."""
+
+    def __init__(self, lr_encoder: LREncoder) -> None:
+        super().__init__()
+        self.inputs = (IMAGE,)
+        self.outputs = (OUTPUT,)
+        self.lr_encoder = lr_encoder
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """image: (N, C, h, w) -> (N, C, H, W)."""
+        mean, _ = self.lr_encoder.regress(image)
+        return mean
+
+
+GraphModule = EncoderGraph | StepGraph | DecoderGraph | RegressionGraph
 
 
 def graph_modules(vae: Autoencoder, unet: UNetLite, scale: LatentScale) -> dict[Component, GraphModule]:
@@ -109,9 +127,11 @@ def graph_modules(vae: Autoencoder, unet: UNetLite, scale: LatentScale) -> dict[
 def example_inputs(
     modules: dict[Component, GraphModule], *, channels: int, tile: int, batch: int, seed: int
 ) -> dict[str, torch.Tensor]:
-    """Seeded inputs for every graph, by name: noise as the image, and what the encoder makes of it."""
+    """Seeded inputs for every graph, by name: noise as the image, and what an encoder makes of it."""
     generator = torch.Generator().manual_seed(seed)
     image = torch.randn((batch, channels, tile, tile), generator=generator).mul(0.5).clamp(-1, 1)
+    if Component.STEP not in modules:
+        return {IMAGE: image}
     encoder, step = modules[Component.ENCODER], modules[Component.STEP]
     encoded = {name: value.contiguous() for name, value in zip(encoder.outputs, encoder(image), strict=True)}
     config = step.unet.config
@@ -130,7 +150,7 @@ class Geometry:
     Attributes:
         channels: Of the image that comes out.
         scale: Its enlargement.
-        factor: Its pixels a latent pixel, along each axis.
+        factor: Its pixels a latent pixel, along each axis; 1 where there is no latent.
     """
 
     channels: int
@@ -144,4 +164,5 @@ def measure(modules: dict[Component, GraphModule], inputs: dict[str, torch.Tenso
     decoder = modules[Component.DECODER]
     output = decoder(*(inputs[name] for name in decoder.inputs))
     side = output.shape[-1]
-    return Geometry(output.shape[1], side // inputs[IMAGE].shape[-1], side // inputs[LATENT].shape[-1])
+    latent = inputs.get(LATENT, output)
+    return Geometry(output.shape[1], side // inputs[IMAGE].shape[-1], side // latent.shape[-1])

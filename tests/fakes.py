@@ -1,8 +1,8 @@
-"""A bundle small enough for any test: real ONNX graphs with seeded weights, no torch, nothing learned."""
+"""Bundles small enough for any test: real ONNX graphs with seeded weights, no torch, nothing learned."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from edge_sr.schedule import NoiseSchedule, build_schedule, coefficients
 from edge_sr.spec import COEFFICIENTS, Component, Precision
 from edge_sr.tiling import position_noise
 
-__all__ = ["PRESETS", "tiny_image", "write_tiny_bundle"]
+__all__ = ["FAMILIES", "PRESETS", "tiny_image", "write_tiny_bundle"]
 
 Array = npt.NDArray[Any]
 Float = npt.NDArray[np.float32]
@@ -42,12 +42,33 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Ways to run the tiny bundle; "even" is its default."""
 
 
+FAMILIES: dict[str, tuple[Component, ...]] = {
+    "latent": (Component.ENCODER, Component.STEP, Component.DECODER),
+    "pixel": (Component.ENCODER, Component.STEP),
+    "bare": (Component.STEP,),
+    "regression": (Component.DECODER,),
+}
+"""Which graphs a bundle has: latent diffusion; SR3, whose encoder enlarges the LR image by bicubic; the same
+with a step graph that does so by itself; a plain network."""
+
+
 class Geometry(NamedTuple):
-    """Sizes of a model: the tile's side in LR pixels, its enlargement, and HR pixels a latent pixel."""
+    """Sizes of a model: tile side in LR pixels, enlargement, HR pixels a latent pixel; and its family."""
 
     tile: int
     scale: int
     factor: int
+    family: str = "latent"
+
+    @property
+    def channels(self) -> int:
+        """What the loop runs on: a latent, or the gray image."""
+        return LATENTS if self.family == "latent" else 1
+
+    @property
+    def condition(self) -> int:
+        """Channels of what the step reads of the LR image."""
+        return CONDITION if self.family == "latent" else 1
 
     @property
     def latent(self) -> int:
@@ -70,6 +91,7 @@ def write_tiny_bundle(
     scale: int = 4,
     factor: int = 8,
     seed: int = 0,
+    family: str = "latent",
 ) -> Bundle:
     """Writes a complete bundle and opens it: one channel, a 4-channel latent, 20 training timesteps.
 
@@ -85,49 +107,60 @@ def write_tiny_bundle(
         scale: Enlargement.
         factor: HR pixels a latent pixel; it divides `scale`, or `scale` divides it.
         seed: Of the weights.
+        family: One of `FAMILIES`; in all but the first, the latent is the image, or there is none.
     """
-    geometry = Geometry(tile, scale, factor)
+    geometry = Geometry(tile, scale, factor if family == "latent" else 1, family)
+    components, has_loop = FAMILIES[family], Component.STEP in FAMILIES[family]
     embedding = np.random.default_rng(seed).standard_normal((TIMESTEPS, EMBEDDING)).astype(np.float32)
     with new_folder(folder) as new:
-        graphs = {c: {p: _write_graph(new, c, p, geometry, seed) for p in precisions} for c in Component}
-        paths = {c: new / graphs[c][precisions[0]].file for c in Component}
+        graphs = {c: {p: _write_graph(new, c, p, geometry, seed) for p in precisions} for c in components}
+        paths = {c: new / graphs[c][precisions[0]].file for c in components}
         golden: dict[str, Any] = _golden(paths, embedding, geometry)
         np.savez(new / "golden.npz", **golden)
         sizes = {"scale": scale, "tile": tile, "overlap": overlap}
         files = {
             "graphs": graphs,
-            "time_embedding": array_file(new, "time_embedding.npy", embedding),
             "golden": {
                 "file": "golden.npz",
                 "sha256": hash_file(new / "golden.npz"),
                 "bytes": (new / "golden.npz").stat().st_size,
             },
-            "latent": {"channels": LATENTS, "factor": factor},
             "default_precision": precisions[0],
         }
-        write_manifest(new, Manifest.model_validate(_CARD | sizes | files))
+        if has_loop:
+            files |= _loop(geometry) | {"time_embedding": array_file(new, "time_embedding.npy", embedding)}
+        version = {"schema_version": 1 if family == "latent" else 3}
+        write_manifest(new, Manifest.model_validate(_CARD | version | sizes | files))
     return Bundle.open(folder)
 
 
-_DIFFUSION = {
-    "prediction": "v_prediction",
-    "noise_schedule": "cosine",
-    "timesteps": TIMESTEPS,
-    "clip": CLIP,
-    "presets": PRESETS,
-    "default": "even",
-}
+def _loop(geometry: Geometry) -> dict[str, Any]:
+    """What the manifest says of the loop."""
+    return {
+        "latent": {"channels": geometry.channels, "factor": geometry.factor},
+        "conditioning": {"kind": "image" if geometry.family == "bare" else "encoder"},
+        "diffusion": {
+            "prediction": "v_prediction",
+            "noise_schedule": "cosine",
+            "timesteps": TIMESTEPS,
+            "clip": _clip(geometry),
+            "presets": PRESETS,
+            "default": "even",
+        },
+    }
+
+
+def _clip(geometry: Geometry) -> float:
+    return CLIP if geometry.family == "latent" else 1.0
+
 
 _CARD: dict[str, Any] = {
-    "schema_version": 1,
     "name": "tiny",
     "version": "0.1",
     "description": "Made up for tests; it has learned nothing.",
     "task": "super-resolution",
     "channels": 1,
     "degradation": "cubic",
-    "conditioning": {"kind": "encoder"},
-    "diffusion": _DIFFUSION,
     "provenance": {
         "data": "none",
         "data_licence": "none",
@@ -187,8 +220,17 @@ def _rounded(values: Array, precision: str) -> Float:
     return (np.round(values / step) * step).astype(np.float32)
 
 
+def _bicubic(net: _Network, geometry: Geometry, target: str) -> None:
+    """The image enlarged as OpenCV and torch do it (Keys 1981, a = -0.75)."""
+    scales = net.constant("scales", np.array([1, 1, geometry.scale, geometry.scale], np.float32))
+    net.add("Resize", ["image", "", scales], target, mode="cubic", cubic_coeff_a=-0.75)
+
+
 def _encoder(net: _Network, geometry: Geometry) -> None:
     """image -> condition at the latent's size, features, and mean: the image enlarged by repetition."""
+    if geometry.family == "pixel":
+        _bicubic(net, geometry, "condition")
+        return
     if geometry.factor >= geometry.scale:
         net.convolve("image", "condition", (1, CONDITION), stride=geometry.factor // geometry.scale)
     else:
@@ -201,14 +243,16 @@ def _encoder(net: _Network, geometry: Geometry) -> None:
 
 def _step(net: _Network, geometry: Geometry) -> None:
     """Two convolutions and the time embedding, and around them the update of `edge_sr.schedule`."""
+    if geometry.family == "bare":
+        _bicubic(net, geometry, "condition")
     net.add("Concat", ["x", "condition"], "both", axis=1)
-    net.convolve("both", "first", (LATENTS + CONDITION, HIDDEN))
+    net.convolve("both", "first", (geometry.channels + geometry.condition, HIDDEN))
     net.add("MatMul", ["time_embedding", net.random("time.weight", (EMBEDDING, HIDDEN), EMBEDDING)], "time")
     axes = net.constant("axes", np.array([2, 3], np.int64))
     net.add("Unsqueeze", ["time", axes], "shift")
     net.add("Add", ["first", "shift"], "shifted")
     net.add("Tanh", ["shifted"], "hidden")
-    net.convolve("hidden", "network", (HIDDEN, LATENTS))
+    net.convolve("hidden", "network", (HIDDEN, geometry.channels))
 
     net.add("Unsqueeze", ["coefficients", axes], "columns")
     net.add("Split", ["columns"], " ".join(COEFFICIENTS), axis=1, num_outputs=len(COEFFICIENTS))
@@ -223,7 +267,13 @@ def _step(net: _Network, geometry: Geometry) -> None:
 
 
 def _decoder(net: _Network, geometry: Geometry) -> None:
-    """latent, features, mean -> output = mean + a correction from the other two."""
+    """latent, features, mean -> output = mean + a correction from the other two; or all from the image."""
+    if geometry.family == "regression":
+        net.enlarge("image", "of_image", (1, 1), scale=geometry.scale)
+        _bicubic(net, geometry, "mean")
+        net.add("Tanh", ["of_image"], "correction")
+        net.add("Add", ["mean", "correction"], "output")
+        return
     net.enlarge("latent", "of_latent", (LATENTS, 1), scale=geometry.factor)
     net.enlarge("features", "of_features", (FEATURES, 1), scale=geometry.scale)
     net.add("Add", ["of_latent", "of_features"], "both")
@@ -232,15 +282,25 @@ def _decoder(net: _Network, geometry: Geometry) -> None:
 
 
 _BUILD = {Component.ENCODER: _encoder, Component.STEP: _step, Component.DECODER: _decoder}
-_READS = {
+_LOOP = ("x", "x0_previous", "noise", "coefficients", "time_embedding")
+_LATENT_READS = {
     Component.ENCODER: ("image",),
-    Component.STEP: ("x", "x0_previous", "noise", "coefficients", "time_embedding", "condition"),
+    Component.STEP: (*_LOOP, "condition"),
     Component.DECODER: ("latent", "features", "mean"),
 }
-_WRITES = {
+_READS: dict[str, dict[Component, tuple[str, ...]]] = {
+    "latent": _LATENT_READS,
+    "pixel": _LATENT_READS,
+    "bare": {Component.STEP: (*_LOOP, "image")},
+    "regression": {Component.DECODER: ("image",)},
+}
+_LATENT_WRITES: dict[Component, tuple[str, ...]] = {
     Component.ENCODER: ("condition", "features", "mean"),
     Component.STEP: ("x_next", "x0"),
     Component.DECODER: ("output",),
+}
+_WRITES = dict.fromkeys(FAMILIES, _LATENT_WRITES) | {
+    "pixel": _LATENT_WRITES | {Component.ENCODER: ("condition",)}
 }
 
 
@@ -250,12 +310,12 @@ def _shape(name: str, geometry: Geometry) -> tuple[int | str, ...]:
         "image": ("N", 1, tile, tile),
         "coefficients": ("N", len(COEFFICIENTS)),
         "time_embedding": ("N", EMBEDDING),
-        "condition": ("N", CONDITION, latent, latent),
+        "condition": ("N", geometry.condition, latent, latent),
         "features": ("N", FEATURES, tile, tile),
         "mean": ("N", 1, large, large),
         "output": ("N", 1, large, large),
     }
-    return shapes.get(name, ("N", LATENTS, latent, latent))
+    return shapes.get(name, ("N", geometry.channels, latent, latent))
 
 
 def _write_graph(
@@ -264,9 +324,10 @@ def _write_graph(
     # One generator a component: the weights of every precision are the same before they are rounded.
     net = _Network(precision, np.random.default_rng([seed, list(Component).index(component)]))
     _BUILD[component](net, geometry)
+    reads, writes = _READS[geometry.family][component], _WRITES[geometry.family][component]
     sides = [
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, _shape(name, geometry)) for name in names]
-        for names in (_READS[component], _WRITES[component])
+        for names in (reads, writes)
     ]
     graph = helper.make_graph(net.nodes, component.value, *sides, initializer=net.weights)
     opsets = [helper.make_opsetid("", OPSET)]
@@ -274,9 +335,7 @@ def _write_graph(
     checker.check_model(model, full_check=True)
     name = f"{component}.{precision}.onnx"
     (folder / name).write_bytes(model.SerializeToString(deterministic=True))
-    return graph_file(
-        folder, name, _entries(_READS[component], geometry), _entries(_WRITES[component], geometry)
-    )
+    return graph_file(folder, name, _entries(reads, geometry), _entries(writes, geometry))
 
 
 def _entries(names: Sequence[str], geometry: Geometry) -> list[TensorEntry]:
@@ -287,26 +346,37 @@ def _entries(names: Sequence[str], geometry: Geometry) -> list[TensorEntry]:
 def _golden(paths: dict[Component, Path], embedding: Float, geometry: Geometry) -> dict[str, Float]:
     """One tile through every graph, by ONNX's reference evaluator."""
     evaluators = {component: ReferenceEvaluator(str(path)) for component, path in paths.items()}
+    image = tiny_image(geometry.tile, geometry.tile, seed=GOLDEN_SEED)[None]
     golden: dict[str, Float] = {}
+    known = {"image": image}
 
-    def run(component: Component, **values: Float) -> dict[str, Float]:
-        taken = {name: np.asarray(values[name], np.float32) for name in _READS[component]}
-        given = dict(zip(_WRITES[component], evaluators[component].run(None, taken), strict=True))
+    def run(component: Component, **loop: Float) -> dict[str, Float]:
+        names = _READS[geometry.family][component], _WRITES[geometry.family][component]
+        taken = {name: np.asarray((known | loop)[name], np.float32) for name in names[0]}
+        given = dict(zip(names[1], evaluators[component].run(None, taken), strict=True))
         for name, value in (taken | given).items():
             golden.setdefault(f"{component}.{name}", value)
         return given
 
+    if Component.ENCODER in paths:
+        known |= run(Component.ENCODER)
+    if Component.STEP in paths:
+        golden |= _looped(run, embedding, geometry)
+        known["latent"] = golden["latent"]
+    known |= run(Component.DECODER) if Component.DECODER in paths else {"output": golden["latent"]}
+    return golden | {"image": image, "output": known["output"]}
+
+
+def _looped(run: Callable[..., dict[str, Float]], embedding: Float, geometry: Geometry) -> dict[str, Float]:
+    """The noise that the default preset starts from, and what it ends at."""
     noise_schedule = NoiseSchedule("cosine", timesteps=TIMESTEPS)
     preset = PRESETS["even"]
-    schedule = build_schedule(noise_schedule, prediction="v_prediction", clip=CLIP, **preset)
-    side = geometry.latent
-    image = tiny_image(geometry.tile, geometry.tile, seed=GOLDEN_SEED)[None]
-    noise = position_noise(GOLDEN_SEED, step=0, channels=LATENTS, y0=0, x0=0, height=side, width=side)[None]
-    encoded = run(Component.ENCODER, image=image)
+    schedule = build_schedule(noise_schedule, prediction="v_prediction", clip=_clip(geometry), **preset)
+    place = {"y0": 0, "x0": 0, "height": geometry.latent, "width": geometry.latent}
+    noise = position_noise(GOLDEN_SEED, step=0, channels=geometry.channels, **place)[None]
     x, previous, nothing = noise, np.zeros_like(noise), np.zeros_like(noise)
     for step, row in zip(schedule.steps, coefficients(schedule), strict=True):
         loop = {"x": x, "x0_previous": previous, "noise": nothing, "coefficients": row[None]}
-        result = run(Component.STEP, **loop, **encoded, time_embedding=embedding[[step.timestep]])
+        result = run(Component.STEP, **loop, time_embedding=embedding[[step.timestep]])
         x, previous = result["x_next"], result["x0"]
-    output = run(Component.DECODER, latent=x, **encoded)["output"]
-    return golden | {"image": image, "noise": noise, "latent": x, "output": output}
+    return {"noise": noise, "latent": x}

@@ -92,7 +92,7 @@ def run_evidence(request: Request, *, arguments: Sequence[str], track: Track) ->
     bundle = Bundle.open(request.bundle)
     manifest = bundle.manifest
     pairs = read_pairs(request.pairs, bundle, limit=request.limit)
-    preset = manifest.diffusion.presets[manifest.diffusion.default].model_copy(update={"samples": 1})
+    preset = bundle.diffusion.presets[bundle.diffusion.default].model_copy(update={"samples": 1})
     lpips = LPIPS(request.lpips) if request.lpips else None
     judge = Judge(scale=manifest.scale, degradation=manifest.degradation, lpips=lpips)
     backend = open_backend("onnxruntime", threads=request.threads)

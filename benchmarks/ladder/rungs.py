@@ -74,7 +74,7 @@ def int8_form() -> str:
 
 def deployed_preset(bundle: Bundle) -> Preset:
     """The default preset, of one sample."""
-    diffusion = bundle.manifest.diffusion
+    diffusion = bundle.diffusion
     return diffusion.presets[diffusion.default].model_copy(update={"samples": 1})
 
 

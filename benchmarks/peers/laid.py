@@ -59,7 +59,7 @@ def scheduled(case: Case) -> str:
 
 def diffusers_settings(bundle: Bundle, preset: Preset) -> dict[str, Any]:
     """The arguments of diffusers' DDIMScheduler that make the bundle's schedule, and the number of steps."""
-    diffusion = bundle.manifest.diffusion
+    diffusion = bundle.diffusion
     clip = {} if diffusion.clip is None else {"clip_sample_range": diffusion.clip}
     return {
         "num_train_timesteps": diffusion.timesteps,

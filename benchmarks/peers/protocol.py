@@ -50,7 +50,7 @@ class Case:
 
     def preset(self, bundle: Bundle) -> Preset:
         """How the loop runs: the bundle's default preset."""
-        diffusion = bundle.manifest.diffusion
+        diffusion = bundle.diffusion
         return diffusion.presets[diffusion.default]
 
     def folder(self, name: str) -> Path:

@@ -88,7 +88,7 @@ def run_roofline(request: Request, *, arguments: Sequence[str], track: Track) ->
         _stage(bundle, key, costs[key], stages[key], tops, copies[_copy_name(key)], threads)
         for key in track(list(costs), "profiles")
     ]
-    preset = bundle.manifest.diffusion.presets[bundle.manifest.diffusion.default]
+    preset = bundle.diffusion.presets[bundle.diffusion.default]
     return RooflineResult(
         environment=environment(arguments, threads=threads),
         bundle=facts,
@@ -145,8 +145,8 @@ def _rate(probe: Probe, seconds: list[float]) -> Rate:
 
 def _runner(upscaler: Upscaler) -> Callable[[], Seconds]:
     """Runs one tile, and says what one run of each graph took."""
-    manifest = upscaler.bundle.manifest
-    preset = manifest.diffusion.presets[manifest.diffusion.default]
+    manifest, diffusion = upscaler.bundle.manifest, upscaler.bundle.diffusion
+    preset = diffusion.presets[diffusion.default]
     engine = upscaler.tile_engine(preset, 1)
     image = phantom(manifest.tile, manifest.channels)[None]
     first, drawn = draw_noise(engine, preset, seed=SEED)

@@ -34,12 +34,12 @@ def made_alone(runner: Runner, image: Float, preset: Preset, *, seed: int) -> Fl
     Returns:
         (tiles, 1, T, T) float32.
     """
-    manifest = runner.upscaler.bundle.manifest
+    manifest, latent = runner.upscaler.bundle.manifest, runner.upscaler.bundle.latent
     grid = runner.upscaler.grid(*image.shape[1:])
     padded, engine = pad(image, grid), runner.upscaler.tile_engine(preset, 1)
-    latents = _latent_grid(grid, manifest.scale, manifest.latent.factor)
+    latents = _latent_grid(grid, manifest.scale, latent.factor)
     draws = (0, *(index + 1 for index in engine.noisy_steps))
-    noise = [_cut(_noise(seed, draw, manifest.latent.channels, latents), latents) for draw in draws]
+    noise = [_cut(_noise(seed, draw, latent.channels, latents), latents) for draw in draws]
     first = noise[0] * np.float32(engine.schedule.initial_sigma * preset.noise_scale)
     later = np.stack(noise[1:]) if noise[1:] else np.empty((0, *first.shape), np.float32)
     side = grid.tile * manifest.scale
@@ -62,17 +62,17 @@ def joined_every_step(runner: Runner, image: Float, preset: Preset, *, seed: int
     Returns:
         (tiles, 1, T, T) float32.
     """
-    manifest = runner.upscaler.bundle.manifest
+    manifest, latent = runner.upscaler.bundle.manifest, runner.upscaler.bundle.latent
     grid = runner.upscaler.grid(*image.shape[1:])
-    latents = _latent_grid(grid, manifest.scale, manifest.latent.factor)
+    latents = _latent_grid(grid, manifest.scale, latent.factor)
     schedule = make_schedule(runner.upscaler.bundle, preset)
     tiles = np.stack([extract(pad(image, grid), grid, index) for index in range(len(grid))])
     encoded = runner.encode(tiles)
-    canvas = _noise(seed, 0, manifest.latent.channels, latents)
+    canvas = _noise(seed, 0, latent.channels, latents)
     canvas *= np.float32(schedule.initial_sigma * preset.noise_scale)
     clean = np.zeros_like(canvas)
     for index in range(len(schedule.steps)):
-        noise = _noise(seed, index + 1, manifest.latent.channels, latents)
+        noise = _noise(seed, index + 1, latent.channels, latents)
         canvas, clean = _step(runner, schedule, index, (canvas, clean, noise), latents, encoded)
     return runner.run(Component.DECODER, {**encoded, LATENT: _cut(canvas, latents)})[OUTPUT]
 

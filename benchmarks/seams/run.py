@@ -73,7 +73,7 @@ def run_seams(request: Request, *, arguments: Sequence[str], track: Track) -> Se
     """
     bundle = Bundle.open(request.bundle)
     manifest = bundle.manifest
-    preset = manifest.diffusion.presets[manifest.diffusion.default].model_copy(update={"samples": 1})
+    preset = bundle.diffusion.presets[bundle.diffusion.default].model_copy(update={"samples": 1})
     names, images = _read(request, manifest.tile)
     backend = open_backend("onnxruntime", threads=request.threads)
     with Upscaler(bundle, backend, precision=request.precision) as upscaler:

@@ -100,7 +100,7 @@ def run_service(request: Request, *, arguments: Sequence[str], track: Track) -> 
     return ServiceResult(
         environment=environment(arguments, threads=int(facts.backend["threads"])),
         bundle=facts,
-        preset=bundle.manifest.diffusion.presets[bundle.manifest.diffusion.default],
+        preset=bundle.diffusion.presets[bundle.diffusion.default],
         small=bundle.manifest.tile,
         large=request.large_side,
         tiles=tiles,

@@ -89,7 +89,7 @@ def _obstacle(bundle: Bundle, precision: Precision, engine_dir: Path) -> str:
     if not _built(engine_dir):
         return f"no engines in {engine_dir} (build them with: edge-sr build-engine)"
     try:
-        graphs = [bundle.graph(component, precision) for component in Component]
+        graphs = [bundle.graph(component, precision) for component in bundle.manifest.components]
     except BundleError as error:
         return str(error)
     return obstacle(graphs, lambda: cast(TensorRTBackend, open_backend(TENSORRT, engine_dir=engine_dir)))

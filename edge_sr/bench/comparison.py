@@ -189,7 +189,8 @@ def _case(row: Row) -> dict[str, object]:
         "batch": case.batch,
         "threads": case.threads,
     }
-    return {**sizes, **case.preset.model_dump()}
+    loop = case.preset.model_dump() if case.preset else dict.fromkeys(Preset.model_fields)
+    return {**sizes, **loop}
 
 
 def _differences(

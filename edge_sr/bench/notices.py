@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from edge_sr.backends import Announces
 from edge_sr.bench.records import Case, Processors, Row, State
+from edge_sr.manifest import Preset
 from edge_sr.pipeline import Upscaler
 from edge_sr.spec import Precision
 from edge_sr.statistics import drift, spread
@@ -26,11 +27,15 @@ HOTTER_C = 10.0
 
 def case_name(case: Case) -> str:
     """A case in a few words."""
-    preset = case.preset
-    samples = f", {preset.samples} samples" if preset.samples > 1 else ""
     threads = f"{case.threads} thread{'s' if case.threads > 1 else ''}"
-    loop = f"{preset.steps} {preset.sampler} step{'s' if preset.steps > 1 else ''}{samples}"
-    return f"{case.precision}, {loop}, {case.size}x{case.size}, {threads}"
+    return f"{case.precision}, {_loop_words(case.preset)}, {case.size}x{case.size}, {threads}"
+
+
+def _loop_words(preset: Preset | None) -> str:
+    if preset is None:
+        return "one pass"
+    samples = f", {preset.samples} samples" if preset.samples > 1 else ""
+    return f"{preset.steps} {preset.sampler} step{'s' if preset.steps > 1 else ''}{samples}"
 
 
 def backend_notices(upscalers: Iterable[Upscaler]) -> Iterator[str]:

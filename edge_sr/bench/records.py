@@ -97,14 +97,14 @@ class Case(Record):
 
     Attributes:
         precision: Of the graphs.
-        preset: How the loop runs.
+        preset: How the loop runs; None where there is none.
         size: Side of the square LR image, in pixels.
         batch: Most tiles at once.
         threads: CPU threads of the backend.
     """
 
     precision: Precision
-    preset: Preset
+    preset: Preset | None
     size: Count
     batch: Count
     threads: Count

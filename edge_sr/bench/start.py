@@ -47,7 +47,7 @@ def start_fresh(
         "bundle": str(bundle.folder.resolve()),
         "backend": backend,
         "precision": str(wish.precision),
-        "preset": wish.preset.model_dump(mode="json"),
+        "preset": wish.preset and wish.preset.model_dump(mode="json"),
         "size": wish.size,
         "threads": wish.threads,
         "batch": batch,
@@ -75,7 +75,8 @@ def first_image(job: dict[str, Any]) -> dict[str, Any]:
         watch.lap()
         pixels = bench_image(bundle, job["size"])  # no part of what a start costs
         watch.lap()
-        settings = Settings(Preset.model_validate(job["preset"]), job["seed"])
+        preset = job["preset"] and Preset.model_validate(job["preset"])
+        settings = Settings(preset, job["seed"])
         upscale_image(upscaler, LoadedImage(pixels, "bench", "PNG"), settings)
         first, left = watch.lap(), _free_device_bytes(running)
         engines = dict(upscaler.load_seconds)

@@ -19,7 +19,7 @@ from edge_sr.image import encode_png, from_unit, read_image, write_atomic
 from edge_sr.manifest import Preset
 from edge_sr.pipeline import Upscaler
 from edge_sr.result import Settings, upscale_image
-from edge_sr.spec import OUTPUT, Precision
+from edge_sr.spec import Precision
 
 __all__ = ["BatchRun", "BatchSample", "ImageRun", "ImageSample", "Wish", "bench_image", "open_wish"]
 
@@ -33,13 +33,13 @@ class Wish:
 
     Attributes:
         precision: Of the graphs.
-        preset: How the loop runs.
+        preset: How the loop runs; None where there is none.
         size: Side of the square LR image, in pixels.
         threads: CPU threads; 0 for all cores.
     """
 
     precision: Precision
-    preset: Preset
+    preset: Preset | None
     size: int
     threads: int = 0
 
@@ -137,11 +137,13 @@ class ImageRun(Resource):
         return self().latency
 
     def step(self) -> float:
-        """Seconds of one step of the loop alone on the device, on whatever the buffers hold.
+        """Seconds of one step of the loop alone on the device, on whatever the buffers hold; 0 without one.
 
         Raises:
             BackendError: It failed.
         """
+        if not self._engine.schedule.steps:
+            return 0.0
         self._before.set()
         self._engine.run_step(0)
         self._after.set()
@@ -164,12 +166,12 @@ class BatchSample(NamedTuple):
 class BatchRun:
     """A batch of tiles through the graphs, over buffers that are made once; the noise is drawn before."""
 
-    def __init__(self, upscaler: Upscaler, preset: Preset, size: int, *, seed: int) -> None:
+    def __init__(self, upscaler: Upscaler, preset: Preset | None, size: int, *, seed: int) -> None:
         """Prepares the loop.
 
         Args:
             upscaler: Kept open by the caller.
-            preset: How the loop runs.
+            preset: How the loop runs; None where there is none.
             size: Tiles at once.
             seed: Of images and noise, which are noise both.
 
@@ -181,11 +183,11 @@ class BatchRun:
         manifest = upscaler.bundle.manifest
         shape = (size, manifest.channels, manifest.tile, manifest.tile)
         self._image = rng.uniform(-1, 1, shape).astype(np.float32)
-        scale = engine.schedule.initial_sigma * preset.noise_scale
+        scale = engine.schedule.initial_sigma * (preset.noise_scale if preset else 1.0)
         self._first = (rng.standard_normal(engine.latent_shape) * scale).astype(np.float32)
         steps = (len(engine.noisy_steps), *engine.latent_shape)
         self._steps = rng.standard_normal(steps).astype(np.float32)
-        self._out = np.empty(engine.buffers[OUTPUT].shape, np.float32)
+        self._out = np.empty(engine.output.shape, np.float32)
 
     def __call__(self) -> BatchSample:
         """Runs once.

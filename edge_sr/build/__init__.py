@@ -84,7 +84,7 @@ def build_engines(
     *,
     precision: Precision,
     backend: str = "tensorrt",
-    components: Sequence[Component] = tuple(Component),
+    components: Sequence[Component] = (),
     engine_dir: Path | None = None,
     timing_dir: Path | None = None,
     flags: BuildFlags | None = None,
@@ -99,7 +99,7 @@ def build_engines(
         bundle: Where the graphs are.
         precision: As on the command line: "int8" means the form of it that the backend runs.
         backend: "tensorrt", or "onnxruntime" for optimised models that start faster.
-        components: Which graphs.
+        components: Which graphs; all that the bundle has where empty.
         engine_dir: Where to; `default_engine_dir()` where None.
         timing_dir: Where TensorRT's timing caches are kept; `engine_dir` where None.
         flags: What may be chosen; for TensorRT.
@@ -118,7 +118,8 @@ def build_engines(
     """
     if backend not in ROADS:
         raise UsageError(f"no engines are built for backend {backend!r}", hint=f"one of: {', '.join(ROADS)}")
-    graphs = [bundle.graph(component, graph_precision(backend, precision)) for component in components]
+    chosen = components or bundle.manifest.components
+    graphs = [bundle.graph(component, graph_precision(backend, precision)) for component in chosen]
     machine = machine or Machine()
     road = ROADS[backend](machine, flags or BuildFlags())
     folder = engine_dir or default_engine_dir()

@@ -18,7 +18,7 @@ from edge_sr.bench.records import BenchResult
 from edge_sr.bench.run import PARTS, Part, Request, run_bench
 from edge_sr.bench.storage import check_writable, to_json, write_result
 from edge_sr.bench.subject import Wish
-from edge_sr.bundle import Bundle, default_bundle
+from edge_sr.bundle import Bundle, find_bundle
 from edge_sr.cli.bench_lines import result_lines
 from edge_sr.cli.common import (
     BACKEND,
@@ -140,11 +140,13 @@ def _request(
     Raises:
         EdgeSRError: They do not go together, or the bundle cannot be used.
     """
-    opened = Bundle.open(bundle or default_bundle())
+    opened = Bundle.open(find_bundle(bundle))
     choice, chosen = _choose(opened, backend, precisions, options["engine_dir"])
     _check_sweep(sweep[0], choice, options)
     changes = {key: options[key] for key in ("steps", "sampler", "noise_scale", "samples")}
     preset = choose_preset(opened, options["preset"], **changes)
+    if preset is None and sweep[0] == "steps":
+        raise UsageError(f"bundle {opened.manifest.name} has no loop, and so no steps to sweep")
     size = options["size"] or opened.manifest.tile
     wishes = [Wish(precision, preset, size, options["threads"]) for precision in chosen]
     request = Request(
@@ -190,7 +192,7 @@ def _check_sweep(name: str, choice: BackendChoice, options: dict[str, Any]) -> N
 def _swept(wish: Wish, name: str, values: Sequence[int]) -> Iterator[Wish]:
     """A wish for every value; the one itself where nothing is swept."""
     for value in values:
-        if name == "steps":
+        if name == "steps" and wish.preset is not None:
             yield replace(wish, preset=wish.preset.model_copy(update={"steps": value}))
         elif name == "size":
             yield replace(wish, size=value)

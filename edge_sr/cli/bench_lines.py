@@ -44,7 +44,8 @@ def _row_lines(row: Row, backend: str) -> Iterator[str]:
     yield _series("Latency", stages.latency)
     yield _series(compute, stages.compute)
     for name, label in STAGES.items():
-        yield _series(label, getattr(stages, name))
+        if any(seconds := getattr(stages, name)):  # a bundle may lack the stage
+            yield _series(label, seconds)
     yield _series("Host Time", stages.host)
     if row.batches:
         yield _series("Enqueue Time", row.batches[0].enqueue)

@@ -16,8 +16,8 @@ from edge_sr.backends import Backend, open_backend
 from edge_sr.backends.engine_store import BuildFlags, default_engine_dir, graph_precision
 from edge_sr.build import BuildProgress, BuildReport, Built, build_engines
 from edge_sr.build.autotune import BUDGET_DB, Choice, Measurement, autotune
-from edge_sr.bundle import Bundle, default_bundle
-from edge_sr.cli.common import BUNDLE, ENGINE_DIR, tell
+from edge_sr.bundle import Bundle, find_bundle
+from edge_sr.cli.common import BUNDLE_OPTION, ENGINE_DIR, tell
 from edge_sr.pipeline import Upscaler
 from edge_sr.selftest import check_engine, measure_golden
 from edge_sr.spec import Component, Graph, Precision
@@ -46,7 +46,7 @@ ESTIMATE = (
     multiple=True,
     help="Build this graph alone; may be given several times. [default: all]",
 )
-@click.option("--bundle", type=BUNDLE, help="Bundle folder. [default: the shipped cxr-x4]")
+@BUNDLE_OPTION
 @ENGINE_DIR
 @click.option(
     "--backend",
@@ -68,7 +68,7 @@ def build_engine(bundle: Path | None, tunes: bool, as_json: bool, **options: Any
     bundle's golden values before it is published; what is there already, and fits, is kept.
     """
     _check(tunes=tunes, **options)
-    opened, folder = Bundle.open(bundle or default_bundle()), options["engine_dir"] or default_engine_dir()
+    opened, folder = Bundle.open(find_bundle(bundle)), options["engine_dir"] or default_engine_dir()
     flags = BuildFlags(level=LEVEL, batch=(1, 1, options["max_batch"]))
     if tunes:
         choice, report = _tuned(opened, folder, flags)
@@ -76,7 +76,7 @@ def build_engine(bundle: Path | None, tunes: bool, as_json: bool, **options: Any
     else:
         precision, components = Precision(options["precision"]), [*map(Component, options["components"])]
         how = {"backend": options["backend"], "force": options["force"], "flags": flags}
-        report = build(opened, folder, precision, components=components or tuple(Component), **how)
+        report = build(opened, folder, precision, components=components, **how)
         choice, notes = None, report.notes
     tell(notes)
     click.echo(json.dumps(_record(report, choice, notes)) if as_json else "\n".join(_lines(report)))

@@ -12,7 +12,7 @@ from edge_sr.backends import BACKENDS, Announces, Backend, open_backend
 from edge_sr.backends.choice import AUTO, BackendChoice, choose_backend
 from edge_sr.backends.engine_store import default_engine_dir
 from edge_sr.backends.ort import OnnxRuntimeBackend
-from edge_sr.bundle import Bundle, default_bundle
+from edge_sr.bundle import Bundle, find_bundle
 from edge_sr.errors import UsageError
 from edge_sr.manifest import Preset
 from edge_sr.pipeline import Upscaler
@@ -20,6 +20,7 @@ from edge_sr.spec import Precision
 
 __all__ = [
     "BACKEND",
+    "BUNDLE",
     "BUNDLE_OPTION",
     "ENGINE_DIR",
     "THREADS",
@@ -35,10 +36,12 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 BUNDLE = click.Path(file_okay=False, path_type=Path)
+BUNDLE_OPTION = click.option(
+    "--bundle", type=BUNDLE, help="Bundle folder, or cxr-x4-cnn for the other shipped one. [default: cxr-x4]"
+)
 ENGINE_DIR = click.option(
     "--engine-dir", type=BUNDLE, help="Folder of engines. [default: the user's cache; a service's state]"
 )
-BUNDLE_OPTION = click.option("--bundle", type=BUNDLE, help="Bundle folder. [default: the shipped cxr-x4]")
 BACKEND = click.option(
     "--backend",
     type=click.Choice([AUTO, *BACKENDS]),
@@ -73,7 +76,7 @@ def engine_options(function: F) -> F:
 
 
 def sampling_options(function: F) -> F:
-    """How the loop runs."""
+    """How the loop runs, of a bundle that has one."""
     options = [
         click.option("--preset", help="A preset of the bundle; the options below change it."),
         click.option("--steps", type=click.IntRange(1), help="Steps of the loop."),
@@ -121,7 +124,7 @@ def open_upscaler(
     Raises:
         EdgeSRError: The bundle or the backend cannot be used.
     """
-    opened = Bundle.open(bundle or default_bundle())
+    opened = Bundle.open(find_bundle(bundle))
     choice = choose(opened, backend, precision=precision, engine_dir=engine_dir)
     running = open_backend(choice.name, threads=threads, engine_dir=engine_dir)
     upscaler = Upscaler(opened, running, precision=choice.precision, batch=batch)
@@ -153,17 +156,25 @@ def tell(notes: Sequence[str]) -> int:
     return len(notes)
 
 
-def choose_preset(bundle: Bundle, name: str | None, **changes: Any) -> Preset:
-    """A preset of the bundle with some of its values changed.
+def choose_preset(bundle: Bundle, name: str | None, **changes: Any) -> Preset | None:
+    """A preset of the bundle with some of its values changed; None for a bundle without a loop.
 
     Raises:
-        UsageError: The bundle has no preset of that name.
+        UsageError: The bundle has no preset of that name, or no loop that any of this could change.
     """
-    presets = bundle.manifest.diffusion.presets
-    chosen = name or bundle.manifest.diffusion.default
+    given = {key: value for key, value in changes.items() if value is not None}
+    diffusion = bundle.manifest.diffusion
+    if diffusion is None:
+        asked = [f"--{key.replace('_', '-')}" for key in ({"preset": name} if name else {}) | given]
+        if asked:
+            raise UsageError(
+                f"bundle {bundle.manifest.name} has no loop, which {', '.join(asked)} would be for",
+                hint="leave that out: the result is always the same",
+            )
+        return None
+    presets, chosen = diffusion.presets, name or diffusion.default
     if chosen not in presets:
         raise UsageError(
             f"bundle {bundle.manifest.name} has no preset {chosen!r}", hint=f"it has {', '.join(presets)}"
         )
-    given = {key: value for key, value in changes.items() if value is not None}
     return presets[chosen].model_copy(update=given)

@@ -92,8 +92,8 @@ def demo(source: Path | None, out: Path, as_json: bool, **options: Any) -> None:
             "input_picture": str(given),
             "input": [manifest.tile] * 2,
             "output": [manifest.tile * manifest.scale] * 2,
-            "steps": settings.preset.steps,
-            "sampler": settings.preset.sampler,
+            "steps": settings.preset.steps if settings.preset else 0,
+            "sampler": settings.preset.sampler if settings.preset else None,
             "backend": running,
             "notes": notes_of(upscaler),
             "precision": str(upscaler.precision),
@@ -163,8 +163,9 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     seconds = facts["seconds"]
     stages = ", ".join(f"{name} {value * 1000:.0f} ms" for name, value in seconds.items())
     (w, h), (w4, h4) = facts["input"], facts["output"]
+    loop = f"{facts['steps']} {facts['sampler']} steps" if facts["steps"] else "one pass"
     lines = [
-        f"{w}x{h} -> {w4}x{h4}, {facts['steps']} {facts['sampler']} steps, {facts['precision']}",
+        f"{w}x{h} -> {w4}x{h4}, {loop}, {facts['precision']}",
         f"backend    {facts['backend']}",
         f"compute    {sum(seconds.values()):.2f} s: {stages}",
     ]

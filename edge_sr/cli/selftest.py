@@ -12,7 +12,7 @@ import click
 from edge_sr import __version__
 from edge_sr.backends import open_backend
 from edge_sr.backends.engine_store import BuildFlags, default_engine_dir
-from edge_sr.bundle import Bundle, default_bundle
+from edge_sr.bundle import Bundle, find_bundle
 from edge_sr.cli.build_engine import build
 from edge_sr.cli.common import choose, engine_options, notes_of, open_upscaler, pick, tell
 from edge_sr.doctor import examine
@@ -68,7 +68,7 @@ def _build_missing(options: dict[str, Any]) -> tuple[str, ...]:
     folder = options["engine_dir"] or default_engine_dir()
     with open_backend("tensorrt", engine_dir=folder):
         pass  # where none can run, none need be built
-    bundle = Bundle.open(options["bundle"] or default_bundle())
+    bundle = Bundle.open(find_bundle(options["bundle"]))
     asked = {"precision": options["precision"], "engine_dir": folder}
     if choose(bundle, "auto", **asked).name == "tensorrt":
         return ()

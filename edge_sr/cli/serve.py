@@ -16,7 +16,7 @@ import click
 
 from edge_sr.backends import BACKENDS
 from edge_sr.backends.choice import AUTO
-from edge_sr.cli.common import BUNDLE, ENGINE_DIR, notes_of, open_upscaler
+from edge_sr.cli.common import BUNDLE_OPTION, ENGINE_DIR, notes_of, open_upscaler
 from edge_sr.errors import UsageError
 from edge_sr.pipeline import Upscaler
 from edge_sr.service.notify import Notifier, inherited_socket
@@ -54,7 +54,7 @@ PEM = click.Path(path_type=Path)
 @click.option(
     "--insecure", is_flag=True, default=None, help="Listen beyond this machine without asking who asks."
 )
-@click.option("--bundle", type=BUNDLE, help="Bundle folder. [default: the shipped cxr-x4]")
+@BUNDLE_OPTION
 @click.option("--backend", type=click.Choice([AUTO, *BACKENDS]), help="As in upscale. [default: auto]")
 @ENGINE_DIR
 @click.option("--precision", type=click.Choice([str(p) for p in Precision]), help="As in upscale.")

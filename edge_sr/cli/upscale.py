@@ -25,6 +25,7 @@ from edge_sr.errors import EdgeSRError
 from edge_sr.evidence import evidence_suffixes
 from edge_sr.image import DOWNSAMPLE_OPERATORS
 from edge_sr.jobs import Failure, Result, Settings, plan_outputs, upscale_files
+from edge_sr.manifest import samples_of
 from edge_sr.pipeline import Upscaler
 
 __all__ = ["upscale"]
@@ -88,7 +89,7 @@ def upscale(inputs: tuple[Path, ...], out: Path, as_json: bool, **options: Any) 
     upscaler, running = open_upscaler(options["bundle"], options["backend"], **pick(options))
     with upscaler:
         settings = _settings(upscaler, options)
-        beside = evidence_suffixes(settings.preset.samples) if settings.has_evidence else ()
+        beside = evidence_suffixes(samples_of(settings.preset)) if settings.has_evidence else ()
         outputs = plan_outputs(inputs, out, beside=beside)
         click.echo(f"{upscaler.bundle.manifest.name}, {upscaler.precision}, on {running}", err=True)
         failed, told = 0, tell(notes_of(upscaler))

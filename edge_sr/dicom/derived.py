@@ -101,10 +101,11 @@ def add_origin(header: Any, identity: Identity, record: Record, scale: int) -> N
 
 
 def _description(record: Record, scale: int) -> str:
+    how = f"{record.loop}, seed {record.seed}" if record.loop else "one pass of a regression network"
     return (
-        f"AI super-resolution x{scale} by latent diffusion: {MODEL_NAME} {__version__}, "
-        f"bundle {record.bundle} (sha256 {record.bundle_sha256}), precision {record.precision}, "
-        f"{record.steps} {record.sampler} steps, seed {record.seed}. "
+        f"AI super-resolution x{scale} by {'diffusion' if record.loop else 'regression'}: "
+        f"{MODEL_NAME} {__version__}, bundle {record.bundle} (sha256 {record.bundle_sha256}), "
+        f"precision {record.precision}, {how}. "
         "Detail above the resolution of the source is generated. "
         "Research use only. Not for diagnosis."
     )

@@ -29,18 +29,16 @@ class Record:
         bundle: Name and version.
         bundle_sha256: Its digest.
         precision: Of the graphs that ran.
-        seed: Of the noise.
-        steps: Of the sampler.
-        sampler: Its name.
+        seed: Of the noise; None where there is no loop, which alone draws some.
+        loop: Steps and sampler in words, as in "20 ddim steps"; empty where there is no loop.
         settings: All of this and the rest that decides the pixels, as canonical JSON.
     """
 
     bundle: str
     bundle_sha256: str
     precision: str
-    seed: int
-    steps: int
-    sampler: str
+    seed: int | None
+    loop: str
     settings: str
 
     @classmethod
@@ -49,20 +47,20 @@ class Record:
 
         Args:
             facts: ``bundle``, ``bundle_sha256``, ``precision``, ``seed``, and ``preset`` with ``steps`` and
-                ``sampler``; what else is there counts as a setting. It is the object that a PNG carries as
-                JSON under ``edge-sr``.
+                ``sampler``, or None where there is no loop; what else is there counts as a setting. It is the
+                object that a PNG carries as JSON under ``edge-sr``.
 
         Raises:
             KeyError: One is missing.
         """
+        preset = facts["preset"]
         settings = {key: value for key, value in facts.items() if key not in _NOT_SETTINGS}
         return cls(
             bundle=facts["bundle"],
             bundle_sha256=facts["bundle_sha256"],
             precision=facts["precision"],
             seed=facts["seed"],
-            steps=facts["preset"]["steps"],
-            sampler=facts["preset"]["sampler"],
+            loop="" if preset is None else f"{preset['steps']} {preset['sampler']} steps",
             settings=json.dumps(settings | {"edge-sr": __version__}, sort_keys=True),
         )
 

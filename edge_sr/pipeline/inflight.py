@@ -131,11 +131,13 @@ class InFlight(Resource):
 
     def _step(self) -> None:
         for row, seat in enumerate(self._roster.seats):
-            way = seat.sample.way
+            way, draw = seat.sample.way, seat.sample.draw
+            if draw is None:
+                continue
             self._rows.coefficients[row] = way.coefficients[seat.step]
             self._rows.embedding[row] = way.embedding[seat.step]
             if way.schedule.steps[seat.step].c != 0:
-                seat.sample.draw(self._noise, seat.step + 1)
+                draw(self._noise, seat.step + 1)
                 self._rows.put_noise(row, self._noise)
         count = len(self._roster.seats)
         self._share(range(count), StageSeconds(loop=self._rows.step(count)))

@@ -1,4 +1,4 @@
-"""The prepared loop: a batch of tiles through the three graphs, over buffers that are made once."""
+"""The prepared loop: a batch of tiles through the graphs of a bundle, over buffers that are made once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from edge_sr.backends import Backend, Binding, Buffer, CanCapture, Captured, Engine, Resource, Stream
 from edge_sr.bundle import Bundle
-from edge_sr.errors import BackendError
+from edge_sr.errors import BackendError, UsageError
 from edge_sr.manifest import Preset
 from edge_sr.schedule import NoiseSchedule, Schedule, build_schedule, coefficients
 from edge_sr.spec import (
@@ -49,13 +49,19 @@ class StageSeconds:
         )
 
 
-def make_schedule(bundle: Bundle, preset: Preset) -> Schedule:
-    """The steps of a preset on the bundle's noise schedule.
+def make_schedule(bundle: Bundle, preset: Preset | None) -> Schedule:
+    """The steps of a preset on the bundle's noise schedule; none for None, where there is no loop.
 
     Raises:
         ScheduleError: The combination is not offered.
+        UsageError: A preset was given where there is no loop, or none where there is one.
     """
     diffusion = bundle.manifest.diffusion
+    if diffusion is None and preset is None:
+        return Schedule(())
+    if diffusion is None or preset is None:
+        have, given = "no" if diffusion is None else "a", "no" if preset is None else "a"
+        raise UsageError(f"bundle {bundle.manifest.name} has {have} loop, but {given} preset was given")
     noise = NoiseSchedule(
         diffusion.noise_schedule,
         timesteps=diffusion.timesteps,
@@ -76,7 +82,11 @@ def make_schedule(bundle: Bundle, preset: Preset) -> Schedule:
 
 
 class TileEngine(Resource):
-    """A batch of tiles through the three graphs, for one schedule and one batch size."""
+    """A batch of tiles through the graphs of a bundle, for one schedule and one batch size.
+
+    Attributes:
+        output: What a run ends at: the decoder's output, or the last x of a loop in pixel space.
+    """
 
     def __init__(
         self,
@@ -91,10 +101,10 @@ class TileEngine(Resource):
 
         Args:
             backend: Where the engines run.
-            engines: One a component.
-            schedule: The steps.
+            engines: One for every graph that the bundle has.
+            schedule: The steps; none where there is no step graph.
             batch: Tiles at once.
-            embedding: (T, D) float32, the time embedding of every training timestep.
+            embedding: (T, D) float32, the time embedding of every training timestep; (0, 0) without a loop.
 
         Raises:
             BackendError: A tensor that passes between two graphs has another shape in each.
@@ -112,14 +122,16 @@ class TileEngine(Resource):
             raise
 
     def _prepare(self, engines: dict[Component, Engine], embedding: Float) -> None:
-        schedule = self.schedule
+        count = len(self.schedule.steps)
         self._allocate(engines)
-        self._fill_constants(embedding)
-        self._no_history = np.zeros(self.latent_shape, self.buffers["clean0"].dtype)
-        self._encode = engines[Component.ENCODER].bind(self._named(engines[Component.ENCODER]))
-        self._steps = [self._bind_step(engines[Component.STEP], i) for i in range(len(schedule.steps))]
-        last = {LATENT: self.buffers[f"x{len(schedule.steps) % 2}"]}
-        self._decode = engines[Component.DECODER].bind(self._named(engines[Component.DECODER], last))
+        if count:
+            self._fill_constants(embedding)
+            self._no_history = np.zeros(self.latent_shape, self.buffers["clean0"].dtype)
+        last = {LATENT: self.buffers[f"x{count % 2}"]} if count else {}
+        self.output = self.buffers[OUTPUT] if OUTPUT in self.buffers else last[LATENT]
+        self._encode = self._bind(engines, Component.ENCODER, {})
+        self._steps = [self._bind_step(engines[Component.STEP], i) for i in range(count)]
+        self._decode = self._bind(engines, Component.DECODER, last)
 
     @property
     def noisy_steps(self) -> tuple[int, ...]:
@@ -128,8 +140,8 @@ class TileEngine(Resource):
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
-        """(N, L, h, w)."""
-        return self.buffers["x0"].shape
+        """(N, L, h, w) of the loop's noise; (N, 0, 0, 0) where there is no loop."""
+        return self.buffers["x0"].shape if self.schedule.steps else (self.batch, 0, 0, 0)
 
     def capture(self) -> str:
         """Has the backend record encode, loop and decode as one piece of work, checked against a plain run.
@@ -141,7 +153,7 @@ class TileEngine(Resource):
             BackendError: A run fails.
         """
         if self._replay is None and isinstance(self.backend, CanCapture):
-            outputs = [self.buffers[OUTPUT]]
+            outputs = [self.output]
             self._replay = self._held.enter_context(
                 self.backend.capture(
                     self._enqueue, prepare=self._upload_noise, outputs=outputs, stream=self.stream
@@ -163,26 +175,26 @@ class TileEngine(Resource):
         Args:
             image: (N, C, t, t) float32 in [-1, 1].
             first_noise: (N, L, h, w) float32, already scaled: what the loop starts from.
-            step_noise: (S, N, L, h, w) float32, for the S steps that add noise.
+            step_noise: (S, N, L, h, w) float32, for the S steps that add noise. Without a loop neither is
+                read.
             out: (N, C, T, T) float32, written by the time that `collect` returns.
         """
         self.buffers[IMAGE].upload(image, self.stream)
-        self.buffers["x0"].upload(first_noise, self.stream)
-        # Multiplied by zero, but zero times what a run before overflowed to is not zero.
-        self.buffers["clean0"].upload(self._no_history, self.stream)
-        for slot in range(len(self.noisy_steps)):
-            self.buffers["noise"].at(slot).upload(step_noise[slot], self.stream)
+        if self.schedule.steps:
+            self._upload_start(first_noise, step_noise)
         if self._replay is None:
             self._enqueue(self.stream)
         else:
             self._replay.launch(self.stream)
-        self.buffers[OUTPUT].download(out, self.stream)
+        self.output.download(out, self.stream)
 
     def collect(self) -> StageSeconds:
-        """Waits for the batch that was submitted last, and says how long its stages took on the device."""
+        """Waits for the batch that was submitted last; what its stages took on the device, absent ones 0."""
         self.stream.synchronize()
-        encode, loop, decode = (b.seconds_since(a) for a, b in itertools.pairwise(self._marks))
-        return StageSeconds(encode, loop, decode)
+        stages = zip((self._encode, self._steps, self._decode), itertools.pairwise(self._marks), strict=True)
+        return StageSeconds(
+            *(after.seconds_since(before) if work else 0.0 for work, (before, after) in stages)
+        )
 
     def settle(self) -> None:
         """Waits for what is under way after a failure, which was raised where it happened."""
@@ -198,22 +210,27 @@ class TileEngine(Resource):
         """One step alone, as `run_loop` does it."""
         self._steps[index].enqueue(self.stream)
 
+    def _upload_start(self, first_noise: Float, step_noise: Float) -> None:
+        """What the loop starts from."""
+        self.buffers["x0"].upload(first_noise, self.stream)
+        # Multiplied by zero, but zero times what a run before overflowed to is not zero.
+        self.buffers["clean0"].upload(self._no_history, self.stream)
+        for slot in range(len(self.noisy_steps)):
+            self.buffers["noise"].at(slot).upload(step_noise[slot], self.stream)
+
     def _enqueue(self, stream: Stream) -> None:
         """Encode, loop and decode, with a mark before, between and after them."""
         start, encoded, looped, decoded = self._marks
         start.set()
-        self._encode.enqueue(stream)
-        encoded.set()
-        for binding in self._steps:
-            binding.enqueue(stream)
-        looped.set()
-        self._decode.enqueue(stream)
-        decoded.set()
+        for bindings, mark in ((self._encode, encoded), (self._steps, looped), (self._decode, decoded)):
+            for binding in bindings:
+                binding.enqueue(stream)
+            mark.set()
 
     def _upload_noise(self, seed: int) -> None:
         """Seeded noise in everything that a run reads: the inputs of a test case."""
         rng = np.random.default_rng(seed)
-        for name in (IMAGE, "x0", "clean0"):
+        for name in (IMAGE, "x0", "clean0") if self.schedule.steps else (IMAGE,):
             self._upload_random(self.buffers[name], rng)
         for slot in range(len(self.noisy_steps)):
             self._upload_random(self.buffers["noise"].at(slot), rng)
@@ -222,13 +239,17 @@ class TileEngine(Resource):
         buffer.upload(rng.standard_normal(buffer.shape).astype(buffer.dtype), self.stream)
 
     def _allocate(self, engines: dict[Component, Engine]) -> None:
-        """A buffer for every tensor, the loop's ping-pong pairs and the per-step tables."""
-        steps = len(self.schedule.steps)
+        """A buffer for every tensor that is not the loop's own, and then the loop's."""
         specs = {s.name: s for e in engines.values() for s in (*e.inputs, *e.outputs)}
         plain = set(specs) - LOOP_INPUTS - LOOP_OUTPUTS - {LATENT}
-        buffers = self.buffers
         for name in sorted(plain):
-            buffers[name] = self._buffer(specs[name], shared=name in (IMAGE, OUTPUT))
+            self.buffers[name] = self._buffer(specs[name], shared=name in (IMAGE, OUTPUT))
+        if self.schedule.steps:
+            self._allocate_loop(specs)
+
+    def _allocate_loop(self, specs: dict[str, TensorSpec]) -> None:
+        """The loop's ping-pong pairs and the per-step tables."""
+        buffers, steps = self.buffers, len(self.schedule.steps)
         for name, pair in (("x", ("x0", "x1")), ("x0_previous", ("clean0", "clean1"))):
             for key in pair:
                 buffers[key] = self._buffer(specs[name])
@@ -264,6 +285,14 @@ class TileEngine(Resource):
                 },
             )
         )
+
+    def _bind(
+        self, engines: dict[Component, Engine], component: Component, own: dict[str, Buffer]
+    ) -> list[Binding]:
+        """A graph that runs once, where there is one."""
+        if component not in engines:
+            return []
+        return [engines[component].bind(self._named(engines[component], own))]
 
     def _named(self, engine: Engine, own: dict[str, Buffer] | None = None) -> dict[str, Buffer]:
         """The buffers of an engine's tensors by name."""

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_sr.evidence import Moments
-from edge_sr.manifest import Preset
+from edge_sr.manifest import Preset, samples_of
 from edge_sr.pipeline.loop import StageSeconds, make_schedule
 from edge_sr.pipeline.upscaler import Output, Upscaler
 from edge_sr.schedule import Schedule, coefficients
@@ -68,16 +68,17 @@ class TileInFlight:
 
     Attributes:
         pixels: (C, t, t) float32 in [-1, 1].
-        first_noise: (L, h, w) float32, scaled: what its loop starts from.
+        first_noise: (L, h, w) float32, scaled: what its loop starts from; (0, 0, 0) where there is none.
         way: Its steps.
-        draw: Writes the noise that belongs to its place into an array, by the number of the draw.
+        draw: Writes the noise that belongs to its place into an array, by the number of the draw;
+            None where there is no loop.
         enlarged: (C, T, T) float32, or why there is none.
     """
 
     pixels: Float
     first_noise: Float
     way: Way
-    draw: Callable[[Float, int], None]
+    draw: Callable[[Float, int], None] | None = None
     enlarged: Future[Float] = field(default_factory=Future)
 
 
@@ -103,7 +104,7 @@ class Place:
         self.bundle, self.backend, self.precision = upscaler.bundle, upscaler.backend, upscaler.precision
         self._upscaler, self._queue, self._wait, self._is_awaited = upscaler, queue, wait, is_awaited
 
-    def upscale(self, image: Float, *, preset: Preset, seed: int, first_sample: int = 0) -> Output:
+    def upscale(self, image: Float, *, preset: Preset | None, seed: int, first_sample: int = 0) -> Output:
         """Enlarges one image; see `Upscaler.upscale`.
 
         Returns:
@@ -120,7 +121,7 @@ class Place:
         under_way, samples = ImageInFlight(self._is_awaited), Moments()
         tiles = self._tiles(image, grid, preset, seed=seed, first_sample=first_sample)
         with closing(self._enlarged(under_way, tiles)) as enlarged:
-            for _ in range(preset.samples):
+            for _ in range(samples_of(preset)):
                 samples.add(blend(islice(enlarged, len(grid)), grid, scale=self.bundle.manifest.scale))
         spent = under_way.seconds
         host = time.perf_counter() - started - spent.encode - spent.loop - spent.decode
@@ -141,23 +142,28 @@ class Place:
             image.is_left = True
 
     def _tiles(
-        self, image: Float, grid: TileGrid, preset: Preset, *, seed: int, first_sample: int
+        self, image: Float, grid: TileGrid, preset: Preset | None, *, seed: int, first_sample: int
     ) -> Iterator[TileInFlight]:
         """All tiles of the first sample, then of the next."""
         way, padded = self._way(preset), pad(image, grid)
-        scale = np.float32(way.schedule.initial_sigma * preset.noise_scale)
-        shape = next(s for s in self._upscaler.engines[Component.STEP].inputs if s.name == "x").concrete(1)[
-            1:
-        ]
-        for sample in range(first_sample, first_sample + preset.samples):
+        for sample in range(first_sample, first_sample + samples_of(preset)):
             for index, origin in enumerate(grid.origins):
+                if preset is None:
+                    yield TileInFlight(extract(padded, grid, index), np.empty((0, 0, 0), np.float32), way)
+                    continue
                 draw = partial(_draw, seed=seed, sample=sample, place=self._upscaler.latent_place(origin))
-                first = np.empty(shape, np.float32)
+                first = np.empty(self._latent_shape, np.float32)
                 draw(first, 0)
-                first *= scale
+                first *= np.float32(way.schedule.initial_sigma * preset.noise_scale)
                 yield TileInFlight(extract(padded, grid, index), first, way, draw)
 
-    def _way(self, preset: Preset) -> Way:
+    @property
+    def _latent_shape(self) -> tuple[int, ...]:
+        """(L, h, w)."""
+        inputs = self._upscaler.engines[Component.STEP].inputs
+        return next(s for s in inputs if s.name == "x").concrete(1)[1:]
+
+    def _way(self, preset: Preset | None) -> Way:
         schedule = make_schedule(self.bundle, preset)
         rows = self._upscaler.embedding[[step.timestep for step in schedule.steps]]
         return Way(schedule, coefficients(schedule), np.asarray(rows, np.float32))

@@ -29,7 +29,7 @@ class Seat(Generic[Owner, T]):
     Attributes:
         owner: Whose it is.
         sample: What it is.
-        steps: How many steps it makes, at least 1.
+        steps: How many steps it makes; with none it leaves after the first, in which nothing is done.
         step: How many it has made.
     """
 

@@ -21,7 +21,7 @@ PAIRS = {"x": ("x", "x_next"), "x0": ("x0_previous", "x0")}
 
 
 class BatchRows(Resource):
-    """Rows for the samples of a batch, and the three graphs over the first rows, or some of them.
+    """Rows for the samples of a batch, and the graphs of a bundle over the first rows, or some of them.
 
     A step reads one of each pair of latents and writes the other, for every row that is taken; which one is
     which changes with every step for all rows at once, so there are two bound steps for each batch size, and
@@ -38,14 +38,14 @@ class BatchRows(Resource):
 
         Args:
             backend: Where the engines run.
-            engines: One a component.
+            engines: One for every graph that the bundle has.
             capacity: B, rows.
 
         Raises:
             BackendError: A tensor differs between two graphs, or an engine was built for smaller batches.
         """
         self.capacity, self.notes = capacity, list[str]()
-        self._backend, self._engines = backend, engines
+        self._backend, self._engines, self._has_loop = backend, engines, Component.STEP in engines
         self._buffers: dict[str, Buffer] = {}
         self._bound: dict[tuple[Component, int, int, int], Binding] = {}
         self._now, self._is_open, self._held = 0, True, ExitStack()
@@ -56,6 +56,7 @@ class BatchRows(Resource):
             self._launches = {
                 (count, now): self._prepared(count, now)
                 for count, now in itertools.product(range(1, capacity + 1), range(2))
+                if self._has_loop
             }
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
@@ -63,11 +64,11 @@ class BatchRows(Resource):
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
-        """(L, h, w)."""
-        return self._buffers["x.0"].shape[1:]
+        """(L, h, w); (0, 0, 0) where there is no loop."""
+        return self._buffers["x.0"].shape[1:] if self._has_loop else (0, 0, 0)
 
     def join(self, start: int, images: Sequence[Float], first_noise: Sequence[Float]) -> float:
-        """Fills rows from `start` on, and encodes them.
+        """Fills rows from `start` on, and encodes them where there is an encoder.
 
         Args:
             start: The first row.
@@ -82,10 +83,11 @@ class BatchRows(Resource):
         """
         stop, latents = start + len(images), np.stack(first_noise)
         self._rows(IMAGE, start, stop).upload(np.stack(images), self._stream)
-        self._rows(f"x.{self._now}", start, stop).upload(latents, self._stream)
-        # Multiplied by zero, but zero times what a sample before overflowed to is not zero.
-        self._rows(f"x0.{self._now}", start, stop).upload(np.zeros_like(latents), self._stream)
-        return self._timed(self._binding(Component.ENCODER, start, stop).enqueue)
+        if self._has_loop:
+            self._rows(f"x.{self._now}", start, stop).upload(latents, self._stream)
+            # Multiplied by zero, but zero times what a sample before overflowed to is not zero.
+            self._rows(f"x0.{self._now}", start, stop).upload(np.zeros_like(latents), self._stream)
+        return self._once(Component.ENCODER, start, stop)
 
     def put_noise(self, row: int, noise: Float) -> None:
         """The noise that a row's next step adds: (L, h, w) float32. Others' is multiplied by zero."""
@@ -94,9 +96,13 @@ class BatchRows(Resource):
     def step(self, count: int) -> float:
         """One step of rows 0 to count - 1, each by its own coefficients; gives its seconds.
 
+        Nothing where there is no loop.
+
         Raises:
             BackendError: The device failed.
         """
+        if not self._has_loop:
+            return 0.0
         for name, table in (("coefficients", self.coefficients), ("time_embedding", self.embedding)):
             self._rows(name, 0, count).upload(table[:count], self._stream)
         seconds = self._timed(self._launches[count, self._now])
@@ -106,31 +112,37 @@ class BatchRows(Resource):
     def decode(self, start: int, out: Float) -> float:
         """Decodes rows from `start` on into out, (n, C, T, T) float32; gives the decoder's seconds.
 
+        Without a decoder, what the loop ended at is taken.
+
         Raises:
             BackendError: The device failed.
         """
         stop = start + len(out)
-        seconds = self._timed(self._binding(Component.DECODER, start, stop).enqueue)
-        self._rows(OUTPUT, start, stop).download(out, self._stream)
+        seconds = self._once(Component.DECODER, start, stop)
+        made = OUTPUT if Component.DECODER in self._engines else f"x.{self._now}"
+        self._rows(made, start, stop).download(out, self._stream)
         self._stream.synchronize()
         return seconds
 
     def move(self, row: int, to: int) -> None:
         """Copies all that a sample has after a step to another row."""
-        for name in (*self._encoded, f"x.{self._now}", f"x0.{self._now}"):
+        for name in (*self._kept, *(f"{pair}.{self._now}" for pair in PAIRS if self._has_loop)):
             self._rows(name, to, to + 1).copy(self._rows(name, row, row + 1), self._stream)
 
     def _allocate(self) -> None:
         specs = {s.name: s for e in self._engines.values() for s in (*e.inputs, *e.outputs)}
-        self._encoded = tuple(s.name for s in self._engines[Component.ENCODER].outputs)
+        after = (e for c, e in self._engines.items() if c is not Component.ENCODER)
+        self._kept = sorted({s.name for e in after for s in e.inputs} - LOOP_INPUTS - {LATENT})
         for name in sorted(set(specs) - LOOP_OUTPUTS - {LATENT, "x", "x0_previous"}):
             is_shared = name in LOOP_INPUTS or name in (IMAGE, OUTPUT)
             self._buffers[name] = self._buffer(specs[name], shared=is_shared)
-        for pair, (read, _) in PAIRS.items():
+        for pair, (read, _) in PAIRS.items() if self._has_loop else ():
             for turn in range(2):
                 self._buffers[f"{pair}.{turn}"] = self._buffer(specs[read])
+        tables = [specs.get(name) for name in ("coefficients", "time_embedding")]
         self.coefficients, self.embedding = (
-            np.zeros(self._buffers[name].shape, np.float32) for name in ("coefficients", "time_embedding")
+            np.zeros(spec.concrete(self.capacity) if spec else (self.capacity, 0), np.float32)
+            for spec in tables
         )
 
     def _buffer(self, spec: TensorSpec, *, shared: bool = False) -> Buffer:
@@ -159,7 +171,7 @@ class BatchRows(Resource):
         binding = self._binding(Component.STEP, 0, count)
         if not isinstance(self._backend, CanCapture):
             return binding.enqueue
-        for component in (Component.ENCODER, Component.DECODER):  # a GPU makes room at the first run
+        for component in set(self._engines) - {Component.STEP}:  # a GPU makes room at the first run
             self._binding(component, 0, count).enqueue(self._stream)
         written = [self._rows(f"{pair}.{1 - now}", 0, count) for pair in PAIRS]
         replay = self._held.enter_context(
@@ -178,6 +190,12 @@ class BatchRows(Resource):
         for name in sorted(read) + [f"{pair}.{self._now}" for pair in PAIRS]:
             buffer = self._buffers[name]
             buffer.upload(rng.standard_normal(buffer.shape).astype(buffer.dtype), self._stream)
+
+    def _once(self, component: Component, start: int, stop: int) -> float:
+        """A run of a graph over some rows, where there is one; gives its seconds."""
+        if component not in self._engines:
+            return 0.0
+        return self._timed(self._binding(component, start, stop).enqueue)
 
     def _timed(self, work: Callable[[Stream], None]) -> float:
         """Seconds of one call, which is waited for: whoever joins may do so before the next."""

@@ -17,7 +17,7 @@ from edge_sr.backends import Backend, CanCapture, Engine, Resource
 from edge_sr.bundle import Bundle
 from edge_sr.errors import UsageError
 from edge_sr.evidence import Moments
-from edge_sr.manifest import Preset
+from edge_sr.manifest import Preset, samples_of
 from edge_sr.pipeline.loop import StageSeconds, TileEngine, make_schedule
 from edge_sr.schedule import Schedule
 from edge_sr.spec import Component, Precision
@@ -52,7 +52,7 @@ class Enlarges(Protocol):
     backend: Backend
     precision: Precision
 
-    def upscale(self, image: Float, *, preset: Preset, seed: int, first_sample: int = 0) -> Output:
+    def upscale(self, image: Float, *, preset: Preset | None, seed: int, first_sample: int = 0) -> Output:
         """See `Upscaler.upscale`."""
 
 
@@ -60,12 +60,12 @@ class Upscaler(Resource):
     """A bundle on a backend at one precision: images of any size in, images `scale` times larger out."""
 
     def __init__(self, bundle: Bundle, backend: Backend, *, precision: Precision, batch: int = 1) -> None:
-        """Loads the three graphs.
+        """Loads the graphs.
 
         Args:
             bundle: What to run.
             backend: Where; closed with the upscaler, and where it cannot be made.
-            precision: One that every component has.
+            precision: One that every graph has.
             batch: Most tiles at once.
 
         Raises:
@@ -75,34 +75,36 @@ class Upscaler(Resource):
         self.bundle, self.backend, self.precision, self.batch = bundle, backend, precision, batch
         self.load_seconds: dict[str, float] = {}
         self.engines: dict[Component, Engine] = {}
-        self._tile_engines: dict[tuple[Preset, int, int], TileEngine] = {}
+        self._tile_engines: dict[tuple[Preset | None, int, int], TileEngine] = {}
         self._slots = 2 if isinstance(backend, CanCapture) else 1
         self.notes: list[str] = []
         try:
-            for component in Component:
+            for component in bundle.manifest.components:
                 self.engines[component] = self._load(component)
             self.embedding = bundle.time_embedding()
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
 
-    def upscale(self, image: Float, *, preset: Preset, seed: int, first_sample: int = 0) -> Output:
+    def upscale(self, image: Float, *, preset: Preset | None, seed: int, first_sample: int = 0) -> Output:
         """Enlarges one image.
 
         Args:
             image: (C, h, w) float32 in [-1, 1], any size.
-            preset: How to run the loop; `preset.samples` samples are averaged.
+            preset: How to run the loop; `preset.samples` samples are averaged. None where there is no loop.
             seed: Unsigned 64-bit. Noise depends on it, on the sample and on the absolute position alone.
+                Where there is no loop, none is drawn.
             first_sample: The number of the first sample; who takes them one by one gets the same ones.
 
         Raises:
-            UsageError: The image is not (C, h, w) with the C of the model, or the seed is out of range.
+            UsageError: The image is not (C, h, w) with the C of the model, the seed is out of range, or the
+                preset is None for a bundle with a loop, or is not for one without.
             ScheduleError: The preset's combination is not offered.
             BackendError: A graph failed.
         """
         grid = self.grid_of(image)
         total, seconds = Moments(), StageSeconds()
-        for sample in range(first_sample, first_sample + preset.samples):
+        for sample in range(first_sample, first_sample + samples_of(preset)):
             result, spent = self._one_sample(image, grid, preset, seed, sample)
             total.add(result)
             seconds = seconds + spent
@@ -125,11 +127,15 @@ class Upscaler(Resource):
         return plan_tiles(height, width, tile=manifest.tile, overlap=manifest.overlap, align=self._align)
 
     def latent_place(self, origin: tuple[int, int]) -> tuple[int, int]:
-        """The (row, column) of a tile's first latent pixel, to which its noise belongs."""
-        scale, factor = self.bundle.manifest.scale, self.bundle.manifest.latent.factor
+        """The (row, column) of a tile's first latent pixel, to which its noise belongs.
+
+        Raises:
+            BundleError: There is no loop.
+        """
+        scale, factor = self.bundle.manifest.scale, self.bundle.latent.factor
         return origin[0] * scale // factor, origin[1] * scale // factor
 
-    def tile_engine(self, preset: Preset, batch: int, *, slot: int = 0) -> TileEngine:
+    def tile_engine(self, preset: Preset | None, batch: int, *, slot: int = 0) -> TileEngine:
         """The prepared loop of a preset, batch size and slot, recorded where the backend can; made once."""
         key = (replace_samples(preset), batch, slot)
         if key not in self._tile_engines:
@@ -139,7 +145,8 @@ class Upscaler(Resource):
     @property
     def _align(self) -> int:
         """The fewest LR pixels that are a whole number of latent pixels: tiles start on multiples of it."""
-        factor = self.bundle.manifest.latent.factor
+        latent = self.bundle.manifest.latent
+        factor = latent.factor if latent else 1
         return factor // math.gcd(factor, self.bundle.manifest.scale)
 
     def _load(self, component: Component) -> Engine:
@@ -162,7 +169,7 @@ class Upscaler(Resource):
         return engine
 
     def _one_sample(
-        self, image: Float, grid: TileGrid, preset: Preset, seed: int, sample: int
+        self, image: Float, grid: TileGrid, preset: Preset | None, seed: int, sample: int
     ) -> tuple[Float, StageSeconds]:
         started = time.perf_counter()
         spent: list[StageSeconds] = []
@@ -173,7 +180,13 @@ class Upscaler(Resource):
         return result, replace(seconds, host=max(0.0, host))  # host work may lie under the device's
 
     def _enlarged(
-        self, padded: Float, grid: TileGrid, preset: Preset, seed: int, sample: int, spent: list[StageSeconds]
+        self,
+        padded: Float,
+        grid: TileGrid,
+        preset: Preset | None,
+        seed: int,
+        sample: int,
+        spent: list[StageSeconds],
     ) -> Iterator[Float]:
         """The enlarged tiles in the grid's order; what each batch cost is appended to `spent`."""
         manifest = self.bundle.manifest
@@ -203,12 +216,19 @@ class Upscaler(Resource):
         return out
 
     def _noise(
-        self, engine: TileEngine, origins: Sequence[tuple[int, int]], preset: Preset, seed: int, sample: int
+        self,
+        engine: TileEngine,
+        origins: Sequence[tuple[int, int]],
+        preset: Preset | None,
+        seed: int,
+        sample: int,
     ) -> tuple[Float, Float]:
         """The noise that a batch starts from, scaled, and that of every step that adds some."""
         shape = engine.latent_shape
         first = np.empty(shape, np.float32)
         steps = np.empty((len(engine.noisy_steps), *shape), np.float32)
+        if preset is None:
+            return first, steps
         for index, origin in enumerate(origins):
             y0, x0 = self.latent_place(origin)
             position_noise_into(first[index], seed, step=0, sample=sample, y0=y0, x0=x0)
@@ -229,6 +249,6 @@ class Upscaler(Resource):
             self._tile_engines.clear()
 
 
-def replace_samples(preset: Preset) -> Preset:
+def replace_samples(preset: Preset | None) -> Preset | None:
     """The preset for one sample: what a prepared loop depends on, less what only its noise depends on."""
-    return preset.model_copy(update={"samples": 1, "noise_scale": 1.0})
+    return None if preset is None else preset.model_copy(update={"samples": 1, "noise_scale": 1.0})

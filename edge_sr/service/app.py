@@ -59,8 +59,8 @@ def warm_up(upscaler: Enlarges) -> None:
     manifest = upscaler.bundle.manifest
     side = manifest.tile
     ramp = np.linspace(0, 255, side * side).reshape(side, side).astype(np.uint8)
-    preset = manifest.diffusion.presets[manifest.diffusion.default]
-    upscale_image(upscaler, LoadedImage(ramp, "warm-up", "PNG"), Settings(preset))
+    settings = Settings(manifest.default_preset)
+    upscale_image(upscaler, LoadedImage(ramp, "warm-up", "PNG"), settings)
 
 
 def create_app(worker: Worker, settings: ServiceSettings) -> Starlette:

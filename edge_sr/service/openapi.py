@@ -195,13 +195,20 @@ _UPSCALE: Json = {
 
 
 def _numbers(settings: ServiceSettings, manifest: Manifest | None) -> list[Json]:
-    """The whole numbers of a query. Until the bundle is open, its model's limits are not known."""
-    timesteps = manifest.diffusion.timesteps if manifest else settings.max_steps
+    """The whole numbers of a query. Until the bundle is open, its model's limits are not known.
+
+    A model without a loop takes neither steps nor samples.
+    """
+    diffusion = manifest.diffusion if manifest else None
+    timesteps = diffusion.timesteps if diffusion else settings.max_steps
     scale = manifest.scale**MAX_PASSES if manifest else MAX_SCALE
-    return [
-        _query("seed", "Of the noise.", minimum=0, maximum=2**64 - 1, default=0),
+    loop = [
         _query("steps", "Of the loop.", minimum=1, maximum=min(settings.max_steps, timesteps)),
         _query("samples", "Average so many.", minimum=1, maximum=settings.max_samples),
+    ]
+    return [
+        _query("seed", "Of the noise.", minimum=0, maximum=2**64 - 1, default=0),
+        *(loop if diffusion or manifest is None else ()),
         _query("scale", "Enlarge so many times.", minimum=min(2, scale), maximum=scale),
     ]
 

@@ -138,11 +138,15 @@ async def info(request: Request) -> Response:
 
 
 def _model(worker: Worker) -> dict[str, Any] | None:
-    """The bundle, and what a request gets that asks for nothing; None until it is open."""
+    """The bundle, and what a request gets that asks for nothing; None until it is open.
+
+    The defaults are None of a bundle without a loop, which they are of.
+    """
     if worker.bundle is None:
         return None
     manifest = worker.bundle.manifest
-    preset = manifest.diffusion.presets[manifest.diffusion.default]
+    preset = manifest.default_preset
+    loop = preset and {"seed": 0, **preset.model_dump(include={"steps", "samples", "sampler"})}
     return {
         "name": manifest.name,
         "version": manifest.version,
@@ -150,7 +154,7 @@ def _model(worker: Worker) -> dict[str, Any] | None:
         "sha256": worker.bundle.digest,
         "scale": manifest.scale,
         "tile": manifest.tile,
-        "defaults": {"seed": 0, "steps": preset.steps, "samples": preset.samples, "sampler": preset.sampler},
+        "defaults": loop,
     }
 
 

@@ -65,15 +65,17 @@ class Parameters(BaseModel):
 
         Raises:
             UsageError: The model does not offer the scale.
-            Problem: 422, the bundle's timesteps are fewer than the steps.
+            Problem: 422, the bundle's timesteps are fewer than the steps, or it has no loop to change.
         """
-        diffusion = manifest.diffusion
-        if self.steps is not None and self.steps > diffusion.timesteps:
-            raise _refused("steps", f"at most {diffusion.timesteps}, the timesteps of this model")
         changes = {"steps": self.steps, "samples": self.samples}
         given = {name: value for name, value in changes.items() if value is not None}
+        preset = manifest.default_preset
+        if preset is None and given:
+            raise _refused(next(iter(given)), "this model has no loop, its result is always the same")
+        if manifest.diffusion and (self.steps or 0) > manifest.diffusion.timesteps:
+            raise _refused("steps", f"at most {manifest.diffusion.timesteps}, the timesteps of this model")
         return Settings(
-            diffusion.presets[diffusion.default].model_copy(update=given),
+            preset and preset.model_copy(update=given),
             self.seed,
             limits=Limits(max_bytes=limits.max_bytes, max_pixels=limits.max_pixels),
             scale=plan_scale(self.scale, manifest.scale).scale,

@@ -16,7 +16,8 @@ from calibration.quantize import quantize_bundle
 from calibration.record import record
 from calibration.recording import Recording
 from edge_sr.bundle import Bundle
-from export.bundle import Model, phantom, read_card, write_bundle
+from export.bundle import phantom, read_card, write_bundle
+from export.families import Model
 from export.graphs import LatentScale
 from export.models.unet_lite import UNetConfig, UNetLite
 from export.models.vae import VAE, VAEConfig

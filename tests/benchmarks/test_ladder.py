@@ -145,7 +145,7 @@ def test_the_latents_error_is_that_of_the_same_steps_run_one_by_one(
 
 def _latents(bundle: Bundle, precision: Precision, lr: Float, *, seed: int) -> list[Float]:
     """The latent after every step, each step enqueued alone."""
-    preset = bundle.manifest.diffusion.presets["default"]
+    preset = bundle.diffusion.presets["default"]
     with Upscaler(bundle, open_backend("onnxruntime", threads=1), precision=precision) as upscaler:
         engine = upscaler.tile_engine(preset, 1)
         first, drawn = draw_noise(engine, preset, seed=seed)

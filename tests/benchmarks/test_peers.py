@@ -88,7 +88,7 @@ def test_another_seed_makes_another_image(case: Case) -> None:
 def test_diffusers_is_given_the_bundles_own_noise_schedule(bundle: Bundle) -> None:
     from diffusers import DDIMScheduler
 
-    diffusion = bundle.manifest.diffusion
+    diffusion = bundle.diffusion
     settings = diffusers_settings(bundle, diffusion.presets["default"])
     assert settings.pop("steps") == diffusion.presets["default"].steps
     ours = NoiseSchedule(diffusion.noise_schedule, timesteps=diffusion.timesteps).alphas_bar()
@@ -141,7 +141,7 @@ def test_too_few_calibration_images_are_refused(quantised: Bundle, tmp_path: Pat
 
 
 def test_the_start_of_the_loop_is_what_the_engine_draws(quantised: Bundle) -> None:
-    preset = quantised.manifest.diffusion.presets["default"]
+    preset = quantised.diffusion.presets["default"]
     start = draw_start(quantised, preset, seed=5)
     assert start.shape == (1, 4, 32, 32)
     assert start.std() == pytest.approx(preset.noise_scale, rel=0.05)

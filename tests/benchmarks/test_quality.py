@@ -22,7 +22,7 @@ from edge_sr.image import from_unit
 from edge_sr.metrics import psnr
 from edge_sr.pipeline import Upscaler
 from edge_sr.spec import Precision
-from export.bundle import Model
+from export.families import Model
 from tests.benchmarks.test_features import encoder
 from tests.fakes import write_tiny_bundle
 
@@ -146,7 +146,7 @@ def test_the_controls_decode_the_latents_they_name(
 
 @pytest.mark.parametrize("preset", ["default", "ancestral", "mean"])
 def test_a_batch_gives_what_upscale_gives_for_each_image(bundle: Bundle, pairs: Pairs, preset: str) -> None:
-    chosen = bundle.manifest.diffusion.presets[preset]
+    chosen = bundle.diffusion.presets[preset]
     with Upscaler(bundle, open_backend("onnxruntime", threads=1), precision=Precision.FP32) as upscaler:
         together = Runner(upscaler).sample(pairs.lr, chosen, 5)
         alone = [upscaler.upscale(lr, preset=chosen, seed=5).mean[0] for lr in pairs.lr]

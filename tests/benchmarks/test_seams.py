@@ -63,7 +63,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.mark.parametrize("name", ["even", "noisy", "multistep"])
 def test_one_tile_is_the_same_however_tiles_are_blended(tiny: Bundle, name: str) -> None:
-    preset, image = tiny.manifest.diffusion.presets[name], tiny_image()
+    preset, image = tiny.diffusion.presets[name], tiny_image()
     with Upscaler(tiny, open_backend("onnxruntime", threads=1), precision=Precision.FP32) as upscaler:
         ours = upscaler.upscale(image, preset=preset, seed=3).mean
         other = joined_every_step(Runner(upscaler), image, preset, seed=3)[0]
@@ -72,7 +72,7 @@ def test_one_tile_is_the_same_however_tiles_are_blended(tiny: Bundle, name: str)
 
 @pytest.mark.parametrize("name", ["even", "noisy"])
 def test_tiles_made_alone_and_blended_are_the_engines_image(tiny: Bundle, name: str) -> None:
-    preset, image = tiny.manifest.diffusion.presets[name], tiny_image(21, 28)
+    preset, image = tiny.diffusion.presets[name], tiny_image(21, 28)
     with Upscaler(tiny, open_backend("onnxruntime", threads=1), precision=Precision.FP32) as upscaler:
         ours = upscaler.upscale(image, preset=preset, seed=3).mean
         tiles = made_alone(Runner(upscaler), image, preset, seed=3)
@@ -81,7 +81,7 @@ def test_tiles_made_alone_and_blended_are_the_engines_image(tiny: Bundle, name: 
 
 
 def test_several_tiles_agree_on_what_they_share_when_every_step_is_blended(tiny: Bundle) -> None:
-    preset, image = tiny.manifest.diffusion.presets["even"], tiny_image(16, 28)
+    preset, image = tiny.diffusion.presets["even"], tiny_image(16, 28)
     with Upscaler(tiny, open_backend("onnxruntime", threads=1), precision=Precision.FP32) as upscaler:
         ours = upscaler.upscale(image, preset=preset, seed=3).mean
         tiles = joined_every_step(Runner(upscaler), image, preset, seed=3)

@@ -16,7 +16,7 @@ from edge_sr.bundle import Bundle
 from edge_sr.errors import BundleError
 from edge_sr.pipeline import Upscaler
 from edge_sr.spec import Component, Precision
-from export.bundle import Model
+from export.families import Model
 from tests.fakes import write_tiny_bundle
 
 
@@ -46,7 +46,7 @@ def test_the_latents_scale_comes_back_from_the_decoder(bundle: Bundle, model: Mo
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_torch_and_the_engine_make_the_same_image(bundle: Bundle, preset: str, layout: str) -> None:
     model = rebuild(bundle).to_memory_format(LAYOUTS[layout])
-    chosen = bundle.manifest.diffusion.presets[preset]
+    chosen = bundle.diffusion.presets[preset]
     with Upscaler(bundle, open_backend("onnxruntime", threads=1), precision=Precision.FP32) as upscaler:
         assert agree(upscaler, {layout: model}, chosen)[layout] <= AGREEMENT
 

@@ -12,6 +12,7 @@ from calibration.consistency import measure_consistency
 from calibration.errors import CalibrationError
 from edge_sr.bundle import Bundle
 from edge_sr.image import downsample, encode_png, read_image
+from edge_sr.manifest import SCHEMA_VERSION
 from edge_sr.metrics import psnr
 from tests.calibration.conftest import snapshot
 
@@ -56,7 +57,7 @@ def test_the_command_stores_it_in_the_bundle_and_changes_nothing_else(
     assert before.keys() == after.keys()
     known = made.manifest.consistency
     assert known is not None
-    assert made.manifest.schema_version == 2
+    assert made.manifest.schema_version == SCHEMA_VERSION
     assert str(pairs.parent) not in known.source
     assert made.manifest.model_copy(update={"schema_version": 1, "consistency": None}) == bundle.manifest
 

@@ -63,7 +63,8 @@ def test_an_operator_that_the_parser_does_not_read_is_found() -> None:
 def test_a_resize_mode_that_the_parser_does_not_read_is_found() -> None:
     sketch = Sketch()
     sketch.constant("scales", [1, 1, 2, 2])
-    sketch.add("Resize", "resize", "image", "", "scales", mode="cubic")
+    mode = {"coordinate_transformation_mode": "half_pixel_symmetric"}
+    sketch.add("Resize", "resize", "image", "", "scales", mode="cubic", **mode)
     model = sketch.model({"image": ("N", 1, 4, 4)}, {"resize": ("N", 1, 8, 8)})
     assert found(model) == {("operator", "resize")}
 

@@ -67,7 +67,7 @@ def test_chunks_that_bound_memory_change_nothing(
 def test_an_observed_engine_gives_what_the_deployed_one_gives(
     shared_bundle: Bundle, images: CalibrationSet
 ) -> None:
-    preset = shared_bundle.manifest.diffusion.presets["noisy"]
+    preset = shared_bundle.diffusion.presets["noisy"]
     outputs = []
     for backend in (
         open_backend("onnxruntime"),
@@ -123,7 +123,7 @@ def test_each_image_reaches_the_encoder_as_another_batch(
 ) -> None:
     recorder = Recorder({component: [] for component in Component}, 4)
     backend = ObservingBackend({component: [] for component in Component}, recorder)
-    preset = shared_bundle.manifest.diffusion.presets["even"]
+    preset = shared_bundle.diffusion.presets["even"]
     with Upscaler(shared_bundle, backend, precision=Precision.FP32) as upscaler:
         for image in images.images:
             recorder.begin_image()

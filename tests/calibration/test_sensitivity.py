@@ -106,7 +106,7 @@ def test_a_budget_that_no_plan_meets_is_an_error() -> None:
 
 
 def test_a_correction_of_nothing_changes_nothing(shared_bundle: Bundle) -> None:
-    table = coefficients(make_schedule(shared_bundle, shared_bundle.manifest.diffusion.presets["even"]))
+    table = coefficients(make_schedule(shared_bundle, shared_bundle.diffusion.presets["even"]))
     same = Correction((1.0,) * len(table), (0.0,) * len(table))
     assert (corrected(table, same) == table).all()
 
@@ -114,7 +114,7 @@ def test_a_correction_of_nothing_changes_nothing(shared_bundle: Bundle) -> None:
 def test_a_correction_is_fitted_and_judged_on_other_images(
     bundle: Bundle, images: CalibrationSet, recording: Recording
 ) -> None:
-    diffusion = bundle.manifest.diffusion.model_copy(update={"clip": None})
+    diffusion = bundle.diffusion.model_copy(update={"clip": None})
     write_manifest(bundle.folder, bundle.manifest.model_copy(update={"diffusion": diffusion}))
     unclipped = Bundle.open(bundle.folder)
     plan = make_plan(unclipped, recording, method="minmax", exclude=False)

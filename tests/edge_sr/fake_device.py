@@ -82,7 +82,7 @@ def write_fake_bundle(folder: Path, *, seed: int = 0) -> Bundle:
 
 
 def _golden(bundle: Bundle) -> dict[str, Any]:
-    diffusion, table, before = bundle.manifest.diffusion, bundle.time_embedding(), bundle.golden()
+    diffusion, table, before = bundle.diffusion, bundle.time_embedding(), bundle.golden()
     schedule = make_schedule(bundle, diffusion.presets[diffusion.default])
     encoded = _run(bundle, Component.ENCODER, {"image": before["image"]})
     x = before["noise"]

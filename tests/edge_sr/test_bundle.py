@@ -298,12 +298,12 @@ def test_an_unknown_field_is_refused_by_name(folder: Path) -> None:
     assert "not permitted" in message
 
 
-@pytest.mark.parametrize("version", [0, 3, "1", None, [1], {"a": 1}])
+@pytest.mark.parametrize("version", [0, 4, "1", None, [1], {"a": 1}])
 def test_an_unknown_schema_version_is_refused_before_anything_else_is_judged(
     folder: Path, version: Json
 ) -> None:
     write(folder, {"schema_version": version, "from": "the future"})
-    with pytest.raises(BundleError, match="this edge-sr reads 1 and 2") as caught:
+    with pytest.raises(BundleError, match="this edge-sr reads 1, 2, 3") as caught:
         Bundle.open(folder)
     assert "the edge-sr that wrote it" in caught.value.hint
 

@@ -42,7 +42,7 @@ def upscaler(desk: Desk) -> Iterator[Upscaler]:
 def test_captured_loops_in_two_slots_give_the_same_image(
     upscaler: Upscaler, bundle: Bundle, preset: str
 ) -> None:
-    how = bundle.manifest.diffusion.presets[preset]
+    how = bundle.diffusion.presets[preset]
     with Upscaler(bundle, FakeBackend(), precision=Precision.FP32, batch=2) as plain:
         wanted = plain.upscale(tiny_image(*BIG), preset=how, seed=5)
     found = upscaler.upscale(tiny_image(*BIG), preset=how, seed=5)
@@ -51,7 +51,7 @@ def test_captured_loops_in_two_slots_give_the_same_image(
 
 
 def test_a_batch_is_one_launch(upscaler: Upscaler, desk: Desk, bundle: Bundle) -> None:
-    how = bundle.manifest.diffusion.presets["noisy"]
+    how = bundle.diffusion.presets["noisy"]
     upscaler.upscale(tiny_image(*BIG), preset=how, seed=0)
     before = len(desk.cuda.asked)
     upscaler.upscale(tiny_image(*BIG), preset=how, seed=1)
@@ -65,7 +65,7 @@ def test_a_batch_is_one_launch(upscaler: Upscaler, desk: Desk, bundle: Bundle) -
 def test_the_next_batch_is_launched_before_the_last_is_waited_for(
     upscaler: Upscaler, desk: Desk, bundle: Bundle
 ) -> None:
-    how = bundle.manifest.diffusion.presets["even"]
+    how = bundle.diffusion.presets["even"]
     upscaler.upscale(tiny_image(*BIG), preset=how, seed=0)
     before = len(desk.cuda.asked)
     upscaler.upscale(tiny_image(*BIG), preset=how, seed=1)
@@ -78,7 +78,7 @@ def test_the_next_batch_is_launched_before_the_last_is_waited_for(
 
 
 def test_stages_are_timed_inside_a_replay(upscaler: Upscaler, bundle: Bundle) -> None:
-    how = bundle.manifest.diffusion.presets["even"]
+    how = bundle.diffusion.presets["even"]
     seconds = upscaler.upscale(tiny_image(), preset=how, seed=0).seconds
     assert seconds.loop > seconds.encode > 0  # the fake device's clock: one millisecond an operation
     assert seconds.decode > 0
@@ -87,7 +87,7 @@ def test_stages_are_timed_inside_a_replay(upscaler: Upscaler, bundle: Bundle) ->
 def test_plain_enqueues_are_announced_and_give_the_same(
     bundle: Bundle, tmp_path: Path, upscaler: Upscaler
 ) -> None:
-    how = bundle.manifest.diffusion.presets["noisy"]
+    how = bundle.diffusion.presets["noisy"]
     wanted = upscaler.upscale(tiny_image(*BIG), preset=how, seed=2)
     desk = Desk(tmp_path / "plain", bundle, cuda=FakeCuda(ORIN_NANO, can_capture=False))
     desk.folder.mkdir()
@@ -103,7 +103,7 @@ def test_a_loop_that_cannot_be_prepared_leaves_nothing_behind(bundle: Bundle, tm
     desk = Desk(tmp_path, bundle)
     desk.build(batch=(1, 1, 2))
     free = desk.cuda.memory_info().free_bytes
-    how = bundle.manifest.diffusion.presets["one"]
+    how = bundle.diffusion.presets["one"]
     with (
         Upscaler(bundle, desk.backend(), precision=Precision.FP32, batch=3) as upscaler,
         pytest.raises(BackendError, match="batches of 1 to 2"),

@@ -231,7 +231,7 @@ def test_a_smooth_ramp_of_sixteen_bits_keeps_its_levels_through_the_shipped_mode
     place = np.arange(64)
     ramp = np.rint(20000 + 3000 * (place[:, None] + place) / 126).astype(np.uint16)
     bundle = Bundle.open(default_bundle())
-    settings = Settings(bundle.manifest.diffusion.presets[bundle.manifest.diffusion.default])
+    settings = Settings(bundle.manifest.default_preset)
     with Upscaler(bundle, open_backend("onnxruntime"), precision=Precision(precision)) as upscaler:
         result = upscale_image(upscaler, LoadedImage(ramp, "ramp", "PNG"), settings)
     inner = result.pixels[32:-32, 32:-32]

@@ -84,10 +84,10 @@ def reference(
 ) -> Float:
     """One sample, tile by tile: no ping-pong, no batch, no scalars in the graph, no shared buffers."""
     manifest, schedule = bundle.manifest, make_schedule(bundle, how)
-    factor, scale = manifest.latent.factor, manifest.scale
+    factor, scale = bundle.latent.factor, manifest.scale
     align = next(n for n in range(1, factor + 1) if n * scale % factor == 0)
     grid = plan_tiles(*image.shape[1:], tile=manifest.tile, overlap=manifest.overlap, align=align)
-    side, channels = manifest.tile * scale // factor, manifest.latent.channels
+    side, channels = manifest.tile * scale // factor, bundle.latent.channels
     embedding = bundle.time_embedding()
     bare = np.array([[0, 1, 0, 0, 0, 0, NO_CLIP]], np.float32)  # x0 is then what the network returns
     tiles = []
@@ -219,7 +219,7 @@ def test_noise_belongs_to_a_place_whatever_the_latent_s_size(
     ("scale", "factor", "align"), [(4, 8, 2), (4, 2, 1), (3, 4, 4), (6, 4, 2), (2, 1, 1)]
 )
 def test_tiles_start_on_whole_latent_pixels(bundle: Bundle, scale: int, factor: int, align: int) -> None:
-    latent = bundle.manifest.latent.model_copy(update={"factor": factor})
+    latent = bundle.latent.model_copy(update={"factor": factor})
     manifest = bundle.manifest.model_copy(update={"scale": scale, "latent": latent})
     with upscaler(Bundle(bundle.folder, manifest, bundle.digest), "fake") as engine:
         starts = [engine.grid(length, 16).rows for length in range(17, 64)]

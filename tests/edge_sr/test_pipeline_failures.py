@@ -80,7 +80,7 @@ def test_a_graph_that_is_refused_closes_those_before_it(bundle: Bundle, refused:
 
 def test_a_damaged_time_embedding_closes_every_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle, backend = write_tiny_bundle(tmp_path / "tiny"), Remembering()
-    (bundle.folder / bundle.manifest.time_embedding.file).write_bytes(b"no array")
+    (bundle.folder / "time_embedding.npy").write_bytes(b"no array")
     with pytest.raises(BundleError):
         Upscaler(bundle, backend, precision=Precision.FP32)
     assert len(backend.loaded) == 3 and are_closed(backend.loaded)
@@ -92,7 +92,7 @@ def test_a_loop_that_finds_no_memory_gives_back_what_it_took(
     bundle: Bundle, tmp_path: Path, facts: DeviceFacts
 ) -> None:
     """Every allocation of the loop is refused once, in turn; a stream or mark left open would warn."""
-    how = bundle.manifest.diffusion.presets["noisy"]
+    how = bundle.diffusion.presets["noisy"]
     refusals = 0
     for limit in range(0, 64 << 10, 2 << 10):
         desk = Desk(tmp_path, bundle, cuda=FakeCuda(facts, can_capture=False, limit_bytes=limit))
@@ -108,7 +108,7 @@ def test_a_loop_that_finds_no_memory_gives_back_what_it_took(
 
 def test_a_loop_that_cannot_be_recorded_is_not_kept(bundle: Bundle, tmp_path: Path) -> None:
     desk = built(tmp_path, bundle, ORIN_NANO, can_capture=True)
-    how = bundle.manifest.diffusion.presets["even"]
+    how = bundle.diffusion.presets["even"]
     with opened(desk) as upscaler:
         desk.calls.refused_run = 1
         with pytest.raises(BackendError, match="refused the run"):
@@ -128,7 +128,7 @@ def test_a_loop_that_cannot_be_recorded_is_not_kept(bundle: Bundle, tmp_path: Pa
 def test_a_refused_batch_leaves_none_under_way_and_the_next_image_is_right(
     bundle: Bundle, tmp_path: Path, facts: DeviceFacts, run: int
 ) -> None:
-    desk, how = built(tmp_path, bundle, facts), bundle.manifest.diffusion.presets["even"]
+    desk, how = built(tmp_path, bundle, facts), bundle.diffusion.presets["even"]
     with Upscaler(bundle, FakeBackend(), precision=Precision.FP32, batch=2) as plain:
         wanted = plain.upscale(tiny_image(*BIG), preset=how, seed=4).mean
     with opened(desk) as upscaler:
@@ -144,7 +144,7 @@ def test_a_refused_batch_leaves_none_under_way_and_the_next_image_is_right(
 @memory
 def test_closing_waits_for_what_is_under_way(bundle: Bundle, tmp_path: Path, facts: DeviceFacts) -> None:
     """The fake device refuses work on memory that was freed before it ran."""
-    desk, how = built(tmp_path, bundle, facts), bundle.manifest.diffusion.presets["even"]
+    desk, how = built(tmp_path, bundle, facts), bundle.diffusion.presets["even"]
     out = np.zeros((1, 1, 64, 64), np.float32)
     with opened(desk) as upscaler:
         loop = upscaler.tile_engine(how, 1)
@@ -162,7 +162,7 @@ def noise(loop: TileEngine) -> tuple[Float, Float]:
 def test_a_device_that_has_failed_does_not_hide_the_error_when_it_is_closed(
     bundle: Bundle, tmp_path: Path, facts: DeviceFacts
 ) -> None:
-    desk, how = built(tmp_path, bundle, facts), bundle.manifest.diffusion.presets["even"]
+    desk, how = built(tmp_path, bundle, facts), bundle.diffusion.presets["even"]
     with pytest.raises(BackendError, match="the first error"), opened(desk) as upscaler:
         loop = upscaler.tile_engine(how, 1)
         loop.submit(tiny_image()[None], *noise(loop), np.zeros((1, 1, 64, 64), np.float32))
@@ -175,7 +175,7 @@ def test_a_device_that_has_failed_does_not_hide_the_error_when_it_is_closed(
 def test_work_that_fails_unseen_is_an_error_when_it_is_closed(
     bundle: Bundle, tmp_path: Path, facts: DeviceFacts
 ) -> None:
-    desk, how = built(tmp_path, bundle, facts), bundle.manifest.diffusion.presets["even"]
+    desk, how = built(tmp_path, bundle, facts), bundle.diffusion.presets["even"]
     upscaler = opened(desk)
     loop = upscaler.tile_engine(how, 1)
     loop.submit(tiny_image()[None], *noise(loop), np.zeros((1, 1, 64, 64), np.float32))
@@ -186,7 +186,7 @@ def test_work_that_fails_unseen_is_an_error_when_it_is_closed(
 
 
 def test_a_loop_is_closed_once(bundle: Bundle, tmp_path: Path) -> None:
-    desk, how = built(tmp_path, bundle, ORIN_NANO), bundle.manifest.diffusion.presets["even"]
+    desk, how = built(tmp_path, bundle, ORIN_NANO), bundle.diffusion.presets["even"]
     with opened(desk) as upscaler:
         engines, schedule = upscaler.engines, make_schedule(bundle, how)
         embedding = bundle.time_embedding()

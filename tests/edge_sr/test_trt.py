@@ -45,7 +45,7 @@ class Desk:
         return TensorRTBackend(engine_dir=self.folder, library=self.library, cuda=self.cuda, flags=flags)
 
     def build(self, *, batch: tuple[int, int, int] = (1, 1, 4)) -> None:
-        for component in Component:
+        for component in self.bundle.manifest.components:
             self.build_one(self.bundle.graph(component, Precision.FP32), batch=batch)
 
     def build_one(self, graph: Graph, *, batch: tuple[int, int, int] = (1, 1, 4)) -> Path:
@@ -65,7 +65,7 @@ class Loop(ExitStack):
         engines: dict[Component, Engine] = {
             c: self.backend.load(bundle.graph(c, Precision.FP32)) for c in Component
         }
-        schedule = make_schedule(bundle, bundle.manifest.diffusion.presets[preset])
+        schedule = make_schedule(bundle, bundle.diffusion.presets[preset])
         embedding = bundle.time_embedding()
         self.engine = TileEngine(self.backend, engines, schedule=schedule, batch=1, embedding=embedding)
         self.enter_context(self.engine)
@@ -80,10 +80,12 @@ class Loop(ExitStack):
 
     def enqueue_all(self, *, skip_steps: bool = False) -> None:
         """Encode, loop and decode, plainly."""
-        self.engine._encode.enqueue(self.stream)
+        for binding in self.engine._encode:
+            binding.enqueue(self.stream)
         if not skip_steps:
             self.engine.run_loop()
-        self.engine._decode.enqueue(self.stream)
+        for binding in self.engine._decode:
+            binding.enqueue(self.stream)
 
     def result(self) -> Array:
         out = np.empty(self.engine.buffers["output"].shape, np.float32)
@@ -136,7 +138,7 @@ def upscaler(desk: Desk) -> Iterator[Upscaler]:
 
 
 def test_the_loop_over_tensorrt_gives_what_the_fake_backend_gives(upscaler: Upscaler, bundle: Bundle) -> None:
-    preset = bundle.manifest.diffusion.presets["noisy"]
+    preset = bundle.diffusion.presets["noisy"]
     image = tiny_image(40, 28)
     with Upscaler(bundle, FakeBackend(), precision=Precision.FP32, batch=2) as plain:
         wanted = plain.upscale(image, preset=preset, seed=3)

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from edge_sr.bundle import Bundle
-from export.bundle import load_model, phantom, write_bundle
+from export.bundle import phantom, write_bundle
+from export.families import load_model
 from export.train import TrainOptions, fit
 from export.train_unet import UNetTask
 from export.train_vae import VAETask

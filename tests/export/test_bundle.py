@@ -19,7 +19,8 @@ from edge_sr.schedule import coefficients
 from edge_sr.selftest import run_selftest
 from edge_sr.spec import Component, Precision
 from edge_sr.tiling import position_noise
-from export.bundle import Model, load_model, phantom, read_card, write_bundle
+from export.bundle import phantom, read_card, write_bundle
+from export.families import Model, load_model
 from export.graphs import graph_modules
 from export.models.unet_lite import UNetConfig
 from export.sampling import sample_latents
@@ -43,7 +44,7 @@ def upscaler(bundle: Bundle) -> Iterator[Upscaler]:
 @torch.no_grad()
 def in_torch(model: Model, bundle: Bundle, image: Any, preset: str) -> Any:
     """One tile through the networks, with the noise that the runtime draws."""
-    chosen = bundle.manifest.diffusion.presets[preset]
+    chosen = bundle.diffusion.presets[preset]
     schedule = make_schedule(bundle, chosen)
     modules = graph_modules(model.vae, model.unet, model.scale)
     encoder, decoder = modules[Component.ENCODER], modules[Component.DECODER]
@@ -66,13 +67,13 @@ def in_torch(model: Model, bundle: Bundle, image: Any, preset: str) -> Any:
 
 def test_a_written_bundle_opens_and_every_file_has_its_hash(bundle: Bundle) -> None:
     bundle.verify()
-    assert bundle.manifest.latent.factor == 8
-    assert bundle.manifest.latent.channels == 4
+    assert bundle.latent.factor == 8
+    assert bundle.latent.channels == 4
     assert bundle.manifest.provenance.commands == ("made up",)
 
 
 def test_the_self_test_passes_though_the_default_preset_adds_noise_in_its_steps(upscaler: Upscaler) -> None:
-    diffusion = upscaler.bundle.manifest.diffusion
+    diffusion = upscaler.bundle.diffusion
     assert diffusion.presets[diffusion.default].eta > 0
     result = run_selftest(upscaler)
     assert result.passed, result.checks
@@ -83,7 +84,7 @@ def test_the_pipeline_makes_what_torch_makes(
     model: Model, bundle: Bundle, upscaler: Upscaler, preset: str
 ) -> None:
     image = phantom(16, 1)
-    result = upscaler.upscale(image, preset=bundle.manifest.diffusion.presets[preset], seed=SEED)
+    result = upscaler.upscale(image, preset=bundle.diffusion.presets[preset], seed=SEED)
     wanted = in_torch(model, bundle, image, preset)
     # FP32 sums in another order, over three steps and two networks around them
     np.testing.assert_allclose(result.mean, wanted, atol=1e-4)
@@ -161,7 +162,7 @@ def test_the_card_of_the_default_model_is_complete() -> None:
 
 
 def test_the_same_seed_samples_the_same_latents_and_another_seed_others(bundle: Bundle) -> None:
-    schedule = make_schedule(bundle, bundle.manifest.diffusion.presets["noisy"])
+    schedule = make_schedule(bundle, bundle.diffusion.presets["noisy"])
     condition = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(0))
     first, again, other = (sample_latents(tiny_unet(), condition, schedule, seed=s)[0] for s in (1, 1, 2))
     assert torch.equal(first, again)

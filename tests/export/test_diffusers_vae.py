@@ -19,7 +19,8 @@ from edge_sr.errors import ConfigError
 from edge_sr.pipeline import Upscaler
 from edge_sr.selftest import run_selftest
 from edge_sr.spec import Component, Precision
-from export.bundle import load_model, phantom, write_bundle
+from export.bundle import phantom, write_bundle
+from export.families import load_model
 from export.models.diffusers_vae import NO_VARIANCE, WEIGHTS, load_diffusers_vae
 from export.train import TrainOptions, fit, load_weights
 from export.train_unet import UNetTask, load_vae
@@ -155,14 +156,14 @@ def test_its_bundle_runs_as_torch_does(
     model = load_model(folders[kind], trained[kind])
     card = CARD | {"tile": 32}
     bundle = write_bundle(model, card, tmp_path / "bundle", image=phantom(32, 1), commands=())
-    assert Bundle.open(tmp_path / "bundle").manifest.latent.factor == FACTORS[kind]
+    assert Bundle.open(tmp_path / "bundle").latent.factor == FACTORS[kind]
     outputs = [spec.name for spec in bundle.graph(Component.ENCODER, Precision.FP32).outputs]
     inputs = [spec.name for spec in bundle.graph(Component.DECODER, Precision.FP32).inputs]
     assert (outputs, inputs) == (["condition"], ["latent"])
     with Upscaler(bundle, open_backend("onnxruntime"), precision=Precision.FP32) as upscaler:
         assert run_selftest(upscaler).passed
         image = phantom(32, 1)
-        result = upscaler.upscale(image, preset=bundle.manifest.diffusion.presets["quiet"], seed=SEED)
+        result = upscaler.upscale(image, preset=bundle.diffusion.presets["quiet"], seed=SEED)
     wanted = in_torch(model, bundle, image, "quiet")
     # FP32 sums in another order; relative to the spread, since an untrained decoder's may be any
     assert np.abs(result.mean - wanted).max() / wanted.std() < 1e-3

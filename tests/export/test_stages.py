@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from edge_sr.errors import ConfigError
-from export.bundle import load_model
+from export.families import load_model
 from export.train import TrainOptions, fit, load_weights
 from export.train_decoder import DecoderLoss, DecoderTask
 from export.train_regression import RegressionTask

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_sr.bundle import Bundle
 from edge_sr.spec import COEFFICIENTS, Component, Precision
-from export.bundle import load_model
+from export.families import load_model
 from export.graphs import example_inputs, graph_modules, measure
 from export.to_onnx import IR_VERSION, OPSET, ExportError, finish, round_weights, store_weights_in_half
 from tests.export.tiny import tiny_model

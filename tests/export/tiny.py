@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from export.bundle import Model
 from export.data import plain_pair
+from export.families import Model
 from export.graphs import LatentScale
 from export.models.autoencoder import Autoencoder
 from export.models.unet_lite import UNetConfig, UNetLite

@@ -21,5 +21,5 @@ def load(folder: Path, threads: int, precision: str) -> Upscaler:
 
 def upscale(upscaler: Upscaler, image: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float32]:
     """image: (C, h, w) of any size."""
-    diffusion = upscaler.bundle.manifest.diffusion
+    diffusion = upscaler.bundle.diffusion
     return upscaler.upscale(image, preset=diffusion.presets[diffusion.default], seed=seed).mean

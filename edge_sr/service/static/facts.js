@@ -80,9 +80,8 @@ function madeRows({ provenance }, requestId) {
     Bundle: code(provenance.bundle_sha256),
     Backend: [provenance.backend, provenance.version, provenance.provider].filter(Boolean).join(", "),
     Precision: provenance.precision,
-    Loop: `${preset.steps} steps, ${preset.sampler}`,
-    Samples: preset.samples,
-    Seed: provenance.seed,
+    Loop: preset ? `${preset.steps} steps, ${preset.sampler}` : "none, one pass",
+    ...(preset && { Samples: preset.samples, Seed: provenance.seed }),
     Request: code(requestId),
   };
 }

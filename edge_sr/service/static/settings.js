@@ -4,11 +4,13 @@ import { byId } from "./dom.js";
 
 const SEED_MOST = 2n ** 64n - 1n;
 
-/** Fills in what the service runs by default, and its limits. */
+/** Fills in what the service runs by default, and its limits; a model without a loop has no defaults of one. */
 export function offerSettings({ model, limits, runtime }) {
   const { defaults, scale } = model;
-  Object.assign(byId("steps"), { value: defaults.steps, max: limits.max_steps });
-  Object.assign(byId("samples"), { value: defaults.samples, max: limits.max_samples });
+  for (const name of ["seed", "steps", "samples"]) byId(name).disabled = !defaults;
+  Object.assign(byId("steps"), { value: defaults?.steps ?? "", max: limits.max_steps });
+  Object.assign(byId("samples"), { value: defaults?.samples ?? "", max: limits.max_samples });
+  if (!defaults) byId("seed").value = "";
   byId("scale").value = scale;
   byId("precision").textContent = runtime.precision;
   summarise();
@@ -45,6 +47,7 @@ function firstWrong() {
 
 function summarise() {
   const [seed, steps, samples, scale] = ["seed", "steps", "samples", "scale"].map((name) => byId(name).value || "default");
-  byId("settings-now").textContent = `seed ${seed}, ${steps} steps, ${samples} ${samples === "1" ? "sample" : "samples"}, ×${scale}`;
+  const loop = `seed ${seed}, ${steps} steps, ${samples} ${samples === "1" ? "sample" : "samples"}`;
+  byId("settings-now").textContent = `${byId("steps").disabled ? "one pass" : loop}, ×${scale}`;
   if (!firstWrong()) byId("settings-error").hidden = true;
 }

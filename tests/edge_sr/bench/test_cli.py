@@ -108,8 +108,20 @@ def test_a_sweep_has_a_row_for_each_value(
 ) -> None:
     assert edge_sr("bench", "--sweep", sweep, "--json", tmp_path / "a.json")[0] == 0
     rows = read_result(tmp_path / "a.json").rows
-    assert [(row.case.preset.steps, row.case.size) for row in rows] == wanted
+    assert [(row.case.preset and row.case.preset.steps, row.case.size) for row in rows] == wanted
     assert all(row.start is None and not row.loads for row in rows)
+
+
+def test_a_bundle_without_a_loop_is_timed_and_has_no_steps_to_sweep(edge_sr: Run, tmp_path: Path) -> None:
+    plain = ("--bundle", write_tiny_bundle(tmp_path / "plain", family="regression").folder)
+    code, out, err = edge_sr("bench", "--quick", *plain, "--json", tmp_path / "a.json")
+    assert code == 0, err
+    assert "one pass" in out
+    assert edge_sr("compare", tmp_path / "a.json", tmp_path / "a.json")[0] == 0
+    for option in (("--sweep", "steps=1,2"), ("--steps", 2)):
+        code, out, err = edge_sr("bench", "--quick", *plain, *option)
+        assert (code, out) == (1, "")
+        assert "bundle tiny has no loop" in err
 
 
 @pytest.mark.parametrize(

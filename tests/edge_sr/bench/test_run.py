@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_sr.bench.comparison import compare
 from edge_sr.bench.records import BenchResult
 from edge_sr.bench.run import PARTS, Request, batch_sizes, run_bench
 from edge_sr.bench.storage import read_result, write_result
@@ -24,12 +25,13 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def wishes(bundle: Bundle, *presets: str, precision: Precision = Precision.FP32) -> tuple[Wish, ...]:
-    table = bundle.manifest.diffusion.presets
+    table = bundle.diffusion.presets
     return tuple(Wish(precision, table[name], bundle.manifest.tile) for name in presets)
 
 
 def request_of(bundle: Bundle, root: Path, **changes: object) -> Request:
-    plain = {"wishes": wishes(bundle, "even"), "batch": 3, "duration_s": 0.05, "energy_s": 0.0, "root": root}
+    wish = Wish(Precision.FP32, bundle.manifest.default_preset, bundle.manifest.tile)
+    plain = {"wishes": (wish,), "batch": 3, "duration_s": 0.05, "energy_s": 0.0, "root": root}
     return Request(bundle, "fake", **(plain | changes))  # type: ignore[arg-type]
 
 
@@ -110,11 +112,35 @@ def test_without_a_rail_there_is_no_energy_and_no_failure(bundle: Bundle, tmp_pa
 
 
 def test_rows_may_differ_in_steps_and_size_and_share_their_engines(bundle: Bundle, tmp_path: Path) -> None:
-    large = Wish(Precision.FP32, bundle.manifest.diffusion.presets["even"], 40)
+    large = Wish(Precision.FP32, bundle.diffusion.presets["even"], 40)
     request = request_of(bundle, tmp_path, wishes=(*wishes(bundle, "one", "even"), large), parts=())
     result = run_bench(request, phase=str)
-    assert [(row.case.preset.steps, row.case.size) for row in result.rows] == [(1, 16), (4, 16), (4, 40)]
+    found = [(row.case.preset and row.case.preset.steps, row.case.size) for row in result.rows]
+    assert found == [(1, 16), (4, 16), (4, 40)]
     assert len({len(row.stages.latency) for row in result.rows}) == 1
+
+
+@pytest.mark.parametrize("family", ["pixel", "bare", "regression"])
+def test_a_bundle_without_some_graphs_is_measured_whole_and_compared(family: str, tmp_path: Path) -> None:
+    bundle = write_tiny_bundle(tmp_path / family, family=family)
+    wish = Wish(Precision.FP32, bundle.manifest.default_preset, 20)
+    result = run_bench(request_of(bundle, tmp_path, wishes=(wish,)), phase=str)
+    (row,) = result.rows
+    assert [batch.size for batch in row.batches] == [1, 2, 3] and row.start is not None
+    assert (max(row.stages.step) == 0) == (family == "regression")
+    write_result(tmp_path / "a.json", result)
+    assert read_result(tmp_path / "a.json") == result
+    (pair,) = compare(result, result).pairs
+    names = {metric.name for metric in pair.metrics}
+    stages = {"encode", "loop", "step", "decode"}
+    assert (
+        stages - names
+        == {
+            "pixel": {"decode"},
+            "bare": {"encode", "decode"},
+            "regression": {"encode", "loop", "step"},
+        }[family]
+    )
 
 
 def test_time_is_shared_among_the_parts_that_are_measured(bundle: Bundle, tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ def upscaler(bundle: Path) -> Upscaler:
 
 
 def enlarged(upscaler: Upscaler, source: Source, *, seed: int = 3) -> bytes:
-    presets = upscaler.bundle.manifest.diffusion
-    result = upscale_image(upscaler, source.image, Settings(presets.presets[presets.default], seed))
+    settings = Settings(upscaler.bundle.manifest.default_preset, seed)
+    result = upscale_image(upscaler, source.image, settings)
     return derive(source, result.pixels, Record.of(json.loads(result.provenance["edge-sr"])))
 
 
@@ -43,6 +43,18 @@ def test_a_radiograph_goes_through_the_engine_into_a_derived_object(upscaler: Up
         assert "seed 3" in back.DerivationDescription
         assert enlarged(upscaler, source) == enlarged(upscaler, source)
         assert enlarged(upscaler, source, seed=4) != enlarged(upscaler, source)
+
+
+def test_a_bundle_without_a_loop_says_how_it_was_made_and_gives_one_object_for_every_seed(
+    tmp_path: Path,
+) -> None:
+    fakes = pytest.importorskip("tests.fakes", reason="onnx is not installed")
+    plain = fakes.write_tiny_bundle(tmp_path / "plain", family="regression")
+    with Upscaler(plain, open_backend("fake"), precision=plain.manifest.default_precision) as upscaler:
+        one, other = (enlarged(upscaler, decoded(dx()), seed=seed) for seed in (3, 4))
+    said = pydicom.dcmread(io.BytesIO(one)).DerivationDescription
+    assert "by regression" in said and "one pass" in said and "seed" not in said
+    assert one == other
 
 
 def test_a_real_radiograph_keeps_what_its_values_mean() -> None:

@@ -90,7 +90,7 @@ def working(
 
 
 def enlarge(upscaler: Enlarges, seed: int, side: int = 16) -> Any:
-    preset = upscaler.bundle.manifest.diffusion.presets["ancestral"]
+    preset = upscaler.bundle.diffusion.presets["ancestral"]
     return upscaler.upscale(tiny_image(side, side, seed=seed), preset=preset, seed=seed).mean
 
 

@@ -63,7 +63,7 @@ def test_requests_are_counted_by_endpoint_and_status(rig: Rig) -> None:
 
 
 def test_a_result_less_consistent_than_true_images_is_counted(rig: Rig) -> None:
-    settings = Settings(rig.upscaler.bundle.manifest.diffusion.presets["even"])
+    settings = Settings(rig.upscaler.bundle.diffusion.presets["even"])
     result = upscale_image(rig.upscaler, decode_image(picture(), name="a"), settings)
     counters = Counters(rig.worker)
     for alarm_db in (result.consistency_db + 1, result.consistency_db - 1, None):

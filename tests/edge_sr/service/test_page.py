@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ pytest.importorskip("tests.edge_sr.service.rig")
 from edge_sr.service.page import POLICY, load_static
 from edge_sr.service.parameters import Include
 from tests.edge_sr.service.rig import Rig, running
+from tests.fakes import write_tiny_bundle
 
 NAMES = sorted(load_static())
 
@@ -111,11 +113,16 @@ def test_the_description_of_the_service_says_what_it_runs_and_within_which_limit
     assert found["status"] == "ready"
     assert found["runtime"] == {"precision": "fp32", "backend": "fake", "version": "0", "provider": "numpy"}
     assert found["model"]["sha256"] == rig.upscaler.bundle.digest
-    preset = rig.upscaler.bundle.manifest.diffusion.presets["even"]
+    preset = rig.upscaler.bundle.diffusion.presets["even"]
     assert found["model"]["defaults"]["steps"] == preset.steps
     assert found["limits"]["queue_size"] == 1
     assert found["includes"] == [str(name) for name in Include]
     assert "Not for diagnosis" in found["disclaimer"]
+
+
+def test_a_model_without_a_loop_has_no_defaults_of_one(tmp_path: Path) -> None:
+    with running(write_tiny_bundle(tmp_path / "plain", family="regression")) as rig:
+        assert rig.client.get("/v1/info").json()["model"]["defaults"] is None
 
 
 def test_its_limits_are_those_that_were_set(opened: Bundle) -> None:

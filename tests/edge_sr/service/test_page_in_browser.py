@@ -32,6 +32,7 @@ from tests.edge_sr.service.browser import (
     served,
 )
 from tests.edge_sr.service.rig import DICOM, PATIENCE_S, PNG, eventually, picture
+from tests.fakes import write_tiny_bundle
 
 pytestmark = pytest.mark.browser
 RECORD_WHAT_IS_SENT = """() => {
@@ -400,3 +401,15 @@ def test_a_token_is_asked_for_sent_and_kept_nowhere(watched: Watched) -> None:
     assert "sesame" not in kept
     assert "sesame" not in page.content()
     expect(page.locator("#token-section")).to_be_hidden()
+
+
+def test_of_a_model_without_a_loop_nothing_of_a_loop_can_be_asked(browser: Browser, tmp_path: Path) -> None:
+    plain = write_tiny_bundle(tmp_path / "plain", family="regression")
+    with served(plain) as service, opened_page(browser, service.url) as watched:
+        page = watched.page
+        expect(page.locator("#settings-now")).to_have_text("one pass, ×4")
+        for name in ("seed", "steps", "samples"):
+            expect(page.locator(f"#{name}")).to_be_disabled()
+        choose(page, ("a.png", picture()))
+        await_result(page)
+        expect(page.get_by_text("none, one pass")).to_be_attached()

@@ -79,7 +79,7 @@ def test_what_is_asked_for_comes_beside_the_result_and_is_what_the_engine_made(r
     document = answer.json()
     beside, top = document["images"], int(np.iinfo(kind).max)
     image = decode_image(picture(dtype=kind), name="a")
-    preset = rig.upscaler.bundle.manifest.diffusion.presets["even"].model_copy(update={"samples": 3})
+    preset = rig.upscaler.bundle.diffusion.presets["even"].model_copy(update={"samples": 3})
     wanted = upscale_image(rig.upscaler, image, Settings(preset, 5))
     assert wanted.std_levels is not None
     assert set(beside) == {"input", "bicubic", "change", "uncertainty", "dicom"}

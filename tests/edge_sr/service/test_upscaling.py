@@ -6,6 +6,8 @@ import base64
 import io
 import re
 import uuid
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,13 +18,14 @@ from edge_sr.result import Settings, upscale_image
 
 pytest.importorskip("tests.edge_sr.service.rig")
 
-from tests.edge_sr.service.rig import DICOM, JSON, PNG, Rig, form, picture
+from tests.edge_sr.service.rig import DICOM, JSON, PNG, Rig, form, picture, running
+from tests.fakes import write_tiny_bundle
 
 
 def test_a_png_comes_back_four_times_larger_as_the_command_line_makes_it(rig: Rig) -> None:
     answer = rig.post(picture(), query="?seed=5")
     assert (answer.status_code, answer.headers["content-type"]) == (200, PNG)
-    presets = rig.upscaler.bundle.manifest.diffusion.presets
+    presets = rig.upscaler.bundle.diffusion.presets
     image = decode_image(picture(), name="a")
     wanted = upscale_image(rig.upscaler, image, Settings(presets["even"], 5))
     assert wanted.pixels.shape == (80, 96)
@@ -140,3 +143,22 @@ def test_dicom_comes_back_as_png_where_nothing_else_is_asked_for(rig: Rig, dx: t
 def test_dicom_in_a_form_can_come_back_as_dicom(rig: Rig, dx: tuple[Any, bytes]) -> None:
     answer = rig.client.post("/v1/upscale", headers={"accept": DICOM}, **form(dx[1]))
     assert answer.headers["content-type"] == DICOM
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Iterator[Rig]:
+    """A service of a bundle without a loop."""
+    with running(write_tiny_bundle(tmp_path / "plain", family="regression"), queue_size=1) as found:
+        yield found
+
+
+def test_a_bundle_without_a_loop_answers_the_same_for_every_seed(plain: Rig) -> None:
+    one, other = (plain.post(picture(), query=f"?seed={seed}") for seed in (1, 2))
+    assert (one.status_code, one.content) == (200, other.content)
+
+
+@pytest.mark.parametrize("name", ["steps", "samples"])
+def test_what_only_a_loop_has_is_refused_without_one(plain: Rig, name: str) -> None:
+    answer = plain.post(picture(), query=f"?{name}=2")
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith(f"{name}: this model has no loop")

@@ -1,0 +1,161 @@
+"""Model families: what each exports, computes in torch for the golden values, and says of its loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from edge_sr.bundle import Bundle, array_file
+from edge_sr.errors import ConfigError
+from edge_sr.pipeline import make_schedule
+from edge_sr.spec import IMAGE, LATENT, OUTPUT, Component
+from export.graphs import Geometry, GraphModule, LatentScale, RegressionGraph, graph_modules
+from export.models.autoencoder import Autoencoder
+from export.models.unet_lite import UNetLite
+from export.models.vae import LREncoder, VAEConfig
+from export.sampling import sample_latents
+from export.to_onnx import round_weights
+from export.train import load_weights
+from export.train_decoder import use_decoder
+from export.train_regression import load_regression
+from export.train_unet import load_unet, load_vae
+
+Float = npt.NDArray[np.float32]
+
+
+class Family(Protocol):
+    """What `export.bundle.write_bundle` asks of a trained model."""
+
+    def modules(self) -> dict[Component, GraphModule]:
+        """The graphs that it has, in evaluation mode."""
+
+    def golden(self, bundle: Bundle, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What every graph reads and writes on the way of one tile, (1, C, t, t), by the default preset."""
+
+    def loop(self, card: Mapping[str, Any], folder: Path, geometry: Geometry) -> dict[str, Any]:
+        """The manifest's fields of the loop, their files written to `folder`; none where there is no loop."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained latent diffusion model, with its weights rounded to FP16.
+
+    Attributes:
+        vae, unet: The networks.
+        scale: What the latent is standardised with.
+        diffusion: Prediction type and training noise schedule, as the manifest has them.
+    """
+
+    vae: Autoencoder
+    unet: UNetLite
+    scale: LatentScale
+    diffusion: dict[str, Any]
+
+    def modules(self) -> dict[Component, GraphModule]:
+        """Encoder, step and decoder."""
+        return graph_modules(self.vae, self.unet, self.scale)
+
+    @torch.no_grad()
+    def golden(self, bundle: Bundle, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The loop's ends, and all that the encoder writes."""
+        preset = bundle.diffusion.presets[bundle.diffusion.default]
+        modules = self.modules()
+        encoder, decoder = modules[Component.ENCODER], modules[Component.DECODER]
+        encoded = dict(zip(encoder.outputs, encoder(image), strict=True))
+        latent, noise = sample_latents(
+            self.unet,
+            encoded["condition"],
+            make_schedule(bundle, preset),
+            seed=0,
+            noise_scale=preset.noise_scale,
+            embeddings=torch.from_numpy(bundle.time_embedding()),
+            is_quiet=True,
+        )
+        read = {**encoded, LATENT: latent}
+        output = decoder(*(read[name] for name in decoder.inputs))
+        written = {f"encoder.{name}": value for name, value in encoded.items()}
+        return {IMAGE: image, "noise": noise, LATENT: latent, OUTPUT: output, **written}
+
+    @torch.no_grad()
+    def loop(self, card: Mapping[str, Any], folder: Path, geometry: Geometry) -> dict[str, Any]:
+        """With the time embedding's table."""
+        table = self.unet.time(torch.arange(self.diffusion["timesteps"])).numpy().astype(np.float16)
+        return {
+            "latent": {"channels": self.unet.config.latent_channels, "factor": geometry.factor},
+            "conditioning": {"kind": "encoder"},
+            "diffusion": {**self.diffusion, "presets": card["presets"], "default": card["default"]},
+            "time_embedding": array_file(folder, "time_embedding.npy", table),
+        }
+
+
+@dataclass(frozen=True)
+class RegressionModel:
+    """A trained regression, with its weights rounded to FP16: one pass, no loop."""
+
+    lr_encoder: LREncoder
+
+    def modules(self) -> dict[Component, GraphModule]:
+        """A decoder alone."""
+        module = RegressionGraph(self.lr_encoder)
+        module.eval()
+        return {Component.DECODER: module}
+
+    @torch.no_grad()
+    def golden(self, bundle: Bundle, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Its output."""
+        return {IMAGE: image, OUTPUT: self.modules()[Component.DECODER](image)}
+
+    def loop(self, card: Mapping[str, Any], folder: Path, geometry: Geometry) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+
+def load_model(vae_run: Path, unet_run: Path, *, decoder_run: Path | None = None) -> Model:
+    """The averaged weights of the runs, rounded.
+
+    Args:
+        vae_run: A run of train-vae, or a folder in diffusers' layout.
+        unet_run: A run of train-unet.
+        decoder_run: A run of train-decoder, whose decoder is taken; the autoencoder's own where None.
+
+    Raises:
+        ConfigError: One of them holds no weights, or those of something else.
+        ExportError: A weight that FP16 cannot hold.
+    """
+    unet, scale, diffusion = load_unet(unet_run)
+    vae = load_vae(vae_run)
+    if decoder_run is not None:
+        use_decoder(vae, decoder_run)
+    for what in ("latent_channels", "condition_channels"):
+        theirs, ours = getattr(vae.config, what), getattr(unet.config, what)
+        if theirs != ours:
+            raise ConfigError(
+                f"{unet_run} was trained for {ours} {what.replace('_', ' ')}, {vae_run} has {theirs}",
+                hint="give the autoencoder that train-unet was given",
+            )
+    for network in (vae, unet):
+        round_weights(network)
+    return Model(vae, unet, scale, diffusion)
+
+
+def load_regression_model(run: Path) -> RegressionModel:
+    """The averaged weights of a run of train-regression, rounded.
+
+    Raises:
+        ConfigError: It holds no weights, or those of something else.
+        ExportError: A weight that FP16 cannot hold.
+    """
+    config, _ = load_weights(run)
+    try:
+        lr_encoder = LREncoder(VAEConfig(**config))
+    except TypeError as error:
+        raise ConfigError(f"{run} is no run of train-regression: {error}") from error
+    load_regression(run, lr_encoder)
+    round_weights(lr_encoder)
+    return RegressionModel(lr_encoder.eval().requires_grad_(requires_grad=False))
