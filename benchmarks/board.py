@@ -19,7 +19,7 @@ from benchmarks.records import (
     RowResult,
     Statistics,
 )
-from benchmarks.rows import BICUBIC, CEILING, HR, MEAN, MODEL, ZERO, Row, Track
+from benchmarks.rows import BICUBIC, CEILING, CONTROLS, HR, MEAN, MODEL, ZERO, Row, Track
 from benchmarks.scores import LPIPS_NAME, LPIPS_VERSION, METRICS, Judge, Values
 from benchmarks.summary import RESAMPLES, bootstrap, diversity, seed_noise, spread
 
@@ -157,12 +157,13 @@ def _notices(rows: set[str], model: Mapping[str, Table]) -> tuple[str, ...]:
     notices = []
     if LPIPS_NAME not in model:
         notices.append("LPIPS is left out: name the folder of its weights with --lpips")
-    if CEILING not in rows:
+    has_loop = bool(rows & set(CONTROLS))
+    if has_loop and CEILING not in rows:
         notices.append("the autoencoder's ceiling is left out: name the run that trained it with --vae")
-    if ZERO not in rows:
+    if has_loop and ZERO not in rows:
         notices.append("the zero latent is left out: the decoder graph does not name the latent's scale")
     seeds, images = next(iter(model.values())).shape
-    if seeds < 3:
+    if has_loop and seeds < 3:
         notices.append(f"seeds: {seeds}, too few to tell the noise that they make; 3 or more do")
     if images < 30:
         notices.append(f"images: {images}, too few for the intervals to mean much")

@@ -102,7 +102,11 @@ def plan_rows(bundle: Bundle, presets: Sequence[str], extras: Extras) -> list[Ro
 
     Raises:
         UsageError: The bundle has no preset of that name.
+        BundleError: It has no loop, and so no presets.
     """
+    bicubic = Row(BICUBIC, "bicubic", "OpenCV INTER_CUBIC from the LR image")
+    if bundle.manifest.diffusion is None and not presets:
+        return [bicubic, Row(MODEL, "ours, one pass", "a plain network: no diffusion, and no seed")]
     diffusion = bundle.diffusion
     if unknown := [name for name in presets if name not in diffusion.presets]:
         raise UsageError(
@@ -113,7 +117,7 @@ def plan_rows(bundle: Bundle, presets: Sequence[str], extras: Extras) -> list[Ro
     others = [name for name in dict.fromkeys(presets) if name != diffusion.default]
     once = default.model_copy(update={"steps": 1})
     rows = [
-        Row(BICUBIC, "bicubic", "OpenCV INTER_CUBIC from the LR image"),
+        bicubic,
         Row(MEAN, "mean image (regression)", "the encoder's output alone: no diffusion"),
         Row(CEILING, "autoencoder ceiling", "the HR image, encoded and decoded by the run that trained both"),
         Row(
@@ -147,7 +151,7 @@ def describe(preset: Preset) -> str:
 
 
 class Runner:
-    """The three graphs of a bundle, run apart and together on batches of whole tiles.
+    """The graphs of a bundle, run apart and together on batches of whole tiles.
 
     Args:
         upscaler: The opened bundle; closed by whoever opened it.
@@ -266,11 +270,14 @@ def make_rows(
 
 def _plain_images(runner: Runner, lr: Float, hr: Float, extras: Extras) -> dict[str, Gray]:
     """The rows of a batch that need no loop."""
+    manifest = runner.upscaler.bundle.manifest
+    bicubic = np.stack([resize_bicubic(image, manifest.scale) for image in to_gray(lr)])
+    if manifest.diffusion is None:
+        return {BICUBIC: bicubic, MODEL: to_gray(runner.run(Component.DECODER, {IMAGE: lr})[OUTPUT])}
     encoded = runner.encode(lr)
     zeros = np.zeros(runner.latent_shape(len(lr)), np.float32)
-    scale = runner.upscaler.bundle.manifest.scale
     made = {
-        BICUBIC: np.stack([resize_bicubic(image, scale) for image in to_gray(lr)]),
+        BICUBIC: bicubic,
         MEAN: to_gray(encoded["mean"]),
         TRAINING_MEAN: runner.decode(zeros, encoded),
     }

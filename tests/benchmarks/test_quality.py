@@ -17,7 +17,7 @@ from benchmarks.records import QualityResult, RowResult, to_json
 from benchmarks.rows import Extras, Runner, Track, make_rows, plan_rows
 from edge_sr.backends import open_backend
 from edge_sr.bundle import Bundle
-from edge_sr.errors import ConfigError, UsageError
+from edge_sr.errors import BundleError, ConfigError, UsageError
 from edge_sr.image import from_unit
 from edge_sr.metrics import psnr
 from edge_sr.pipeline import Upscaler
@@ -282,3 +282,23 @@ def test_the_command_writes_the_three_files(
     assert run([*arguments, "--threads", "1", "--seeds", "1", "--limit", "1"]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["name.json", "name.md", "name.png"]
     assert (tmp_path / "name.md").read_text() in capsys.readouterr().out
+
+
+def test_a_plain_network_is_judged_against_bicubic_alone_and_is_made_once(
+    pairs_folder: Path, tmp_path: Path
+) -> None:
+    plain = write_tiny_bundle(tmp_path / "plain", family="regression", tile=64)
+    request = Request(plain.folder, pairs_folder, batch=2, threads=1)
+    outcome = run_quality(request, arguments=["quality"], track=lambda items, what: items)
+    assert [row.key for row in outcome.record.rows] == ["hr", "bicubic", "model"]
+    pairs = read_pairs(pairs_folder, plain, limit=0)
+    with Upscaler(plain, open_backend("onnxruntime", threads=1), precision=Precision.FP32) as upscaler:
+        wanted = [
+            psnr(np.asarray(from_unit(upscaler.upscale(lr, preset=None, seed=0).mean[0], 8)), hr)
+            for lr, hr in zip(pairs.lr, pairs.hr_pixels, strict=True)
+        ]
+    (values,) = row(outcome, "model").values["psnr_db"]
+    np.testing.assert_allclose(values, wanted, atol=1e-4)  # kept to 4 digits
+    assert not any("autoencoder" in notice or "seeds" in notice for notice in outcome.record.notices)
+    with pytest.raises(BundleError, match="has no loop"):
+        plan_rows(plain, ("even",), Extras())
