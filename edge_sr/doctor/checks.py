@@ -13,6 +13,7 @@ __all__ = ["CHECKS", "MINIMUM_TENSORRT", "trtexec_line"]
 MINIMUM_TENSORRT = (10, 3)
 MINIMUM_PYTHON = (3, 10)
 LOW_MEMORY_MIB = 2048  # CUDA and TensorRT take 300 to 600 MiB before the first layer; a build takes more
+FALLBACK = "cxr-x4-cnn"  # the shipped bundle for boards too weak for diffusion
 HOT_C = 90.0  # Orin slows down a little above this; the zones' own trip points are not readable everywhere
 
 
@@ -121,8 +122,9 @@ def _ended(board: Board, soc: Soc, gpu: Gpu) -> Finding:
         "gpu",
         f"{name}:{int8 or ' it'} ends at JetPack {soc.last_jetpack} with {has} "
         f"({architecture(gpu)}); edge-sr needs TensorRT 10.3 and Python 3.10",
-        "what still works: the CPU (--backend onnxruntime, with a Python 3.10 of your own), faster with "
-        "fewer steps (--steps 4); FP16 engines made by hand, untested (edge-sr info --trtexec has the lines)",
+        "what still works: the CPU (--backend onnxruntime, with a Python 3.10 of your own), with the small "
+        f"network that needs no loop (--bundle {FALLBACK}) or fewer steps of the default one (--steps 4); "
+        f"FP16 engines made by hand, untested (edge-sr info {FALLBACK} --trtexec has the lines)",
         blocks=("tensorrt",),
     )
 

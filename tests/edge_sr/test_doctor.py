@@ -94,7 +94,7 @@ def test_the_original_nano_is_told_what_it_lacks_and_what_still_works(tmp_path: 
     gpu = the(report, "gpu")
     for fact in ("no INT8 hardware", "TensorRT 8.2", "Python 3.6", "sm_53", "JetPack 4.6"):
         assert fact in gpu.message
-    for road in ("--backend onnxruntime", "--steps 4", "--trtexec"):
+    for road in ("--backend onnxruntime", "--bundle cxr-x4-cnn", "--steps 4", "info cxr-x4-cnn --trtexec"):
         assert road in gpu.hint
     assert gpu.blocks == ("tensorrt",)
     assert not any(found(report, moot) for moot in ("tensorrt", "cuda", "access"))
