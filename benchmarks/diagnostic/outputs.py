@@ -15,6 +15,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+import edge_sr
+from benchmarks import rows
+from benchmarks.ladder import rounding
 from benchmarks.ladder.opening import open_rung
 from benchmarks.ladder.rungs import FP16, FP16_NOTE, FP32, INT8, Rung, deployed_preset, int8_form
 from benchmarks.pairs import Pairs
@@ -130,7 +133,7 @@ def _of_seed(rung: Rung, runner: Runner, pairs: Pairs, making: Making, *, seed: 
 
 def _key(rung: Rung, pairs: Pairs, making: Making, seed: int) -> str:
     """Of all that the images depend on."""
-    made_by = making.made_by.model_dump(mode="json", include={"cpu", "threads", "versions", "commit"})
+    made_by = making.made_by.model_dump(mode="json", include={"cpu", "threads", "versions"})
     told = {
         "bundle": rung.bundle.digest,
         "precision": str(rung.precision),
@@ -139,8 +142,19 @@ def _key(rung: Rung, pairs: Pairs, making: Making, seed: int) -> str:
         "seed": seed,
         "batch": making.batch,
         "made by": made_by,
+        "code": _code(),
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
+
+
+def _code() -> str:
+    """SHA-256 over the sources that make images, committed or not."""
+    sources = [
+        *sorted(Path(edge_sr.__file__).parent.rglob("*.py")),
+        Path(rounding.__file__),
+        Path(rows.__file__),
+    ]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> Gray:

@@ -194,10 +194,10 @@ def _score(
 def _sheet_title(result: DiagnosticResult, shown: Sequence[Shown]) -> str:
     count = len({f.image for f in result.failures if f.key in (FP32, INT8)})
     wrong = sum(one.is_wrong for one in shown)
-    text = f"Right on the true image, wrong on FP32's or INT8's, with any seed: {count} images"
+    text = f"Images right where true, wrong from FP32 or INT8 with any seed: {count}"
     if wrong == len(shown):
         return f"{text}; those farthest astray"
-    return f"{text}; below, those {'and those ' if wrong else ''}closest to it"
+    return f"{text}; below, {'these, and ' if wrong else ''}the closest to it"
 
 
 def _panel(page: Page, column: int, y: int, image: Gray) -> None:
@@ -209,7 +209,7 @@ def _panel(page: Page, column: int, y: int, image: Gray) -> None:
 def _foot(page: Page, result: DiagnosticResult) -> None:
     bundle, data = result.bundle, result.data
     words = f"{bundle.name} {bundle.version} ({bundle.digest[:12]}), '{data.name}': {result.source}"
-    page.text(40, page.height - 40, textwrap.shorten(words, 150), size=SMALL, align="left")
+    page.text(40, page.height - 40, textwrap.shorten(words, 125), size=SMALL, align="left")
     caution = "Detail above the input's resolution is generated. Research use only, not for diagnosis."
     page.text(40, page.height - 16, caution, size=SMALL, align="left", colour=PALE)
 

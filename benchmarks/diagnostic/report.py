@@ -182,18 +182,18 @@ def _failures(result: DiagnosticResult) -> list[str]:
     lines = ["## Right on the true image, wrong on the output", ""]
     for row in result.rows[1:]:
         found = [f for f in result.failures if f.key == row.key]
-        named = [f"{result.data.images[f.image]} ({_which(f.seeds, row)})" for f in found[:SHOWN_FAILURES]]
+        named = [f"{result.data.images[f.image]}{_which(f.seeds, row)}" for f in found[:SHOWN_FAILURES]]
         missed = sum(result.is_ill[f.image] for f in found)
         more = f", and {len(found) - SHOWN_FAILURES} more" if len(found) > SHOWN_FAILURES else ""
         told = f": {', '.join(named)}{more}" if named else ""
-        lines.append(f"- {row.label}: {len(found)} images with any seed, {missed} of them ill{told}")
+        lines.append(f"- {row.label}, any seed: {len(found)}, of which ill {missed}{told}")
     return [*lines, ""]
 
 
 def _which(seeds: tuple[int, ...], row: RowResult) -> str:
     if len(row.matrices) == 1:
-        return "no seed"
-    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+        return ""
+    return f" (seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))})"
 
 
 def _limits(result: DiagnosticResult) -> list[str]:

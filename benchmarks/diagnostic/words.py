@@ -116,7 +116,7 @@ def _counted(pair: PairResult, rows: Sequence[RowResult]) -> str:
     p, adjusted = _p(pair.p[0]), "" if pair.holm is None else f", {_p(pair.holm)} after Holm"
     return (
         f"**{pair_label(pair, rows)}**: {percent(pair.discordance.value)} of the decisions differ; with "
-        f"seed 0 {one} alone is right {pair.only_first[0]} times, {other} alone {pair.only_second[0]} times "
+        f"seed 0 {one} alone is right on {pair.only_first[0]}, {other} alone on {pair.only_second[0]} "
         f"(McNemar's exact p {p}{adjusted})."
     )
 
