@@ -57,9 +57,11 @@ format: $(BASE)  ## let ruff mend what it can
 
 train: $(ALL)  ## train the shipped models on DATA=FOLDER and write their bundles; goes on where it was stopped
 	@[ -d "$(DATA)/train" ] || { echo "no $(DATA)/train; name the images with: make train DATA=FOLDER" >&2; exit 1; }
-	$(BIN)/python -m export train-vae $(TRAIN) --train "$(DATA)/train" --out $(RUNS)/vae --minutes 26
-	$(BIN)/python -m export train-unet $(TRAIN) --train "$(DATA)/train" --vae $(RUNS)/vae --out $(RUNS)/unet --minutes 32 --pairs 5008
-	$(BIN)/python -m export bundle --vae $(RUNS)/vae --unet $(RUNS)/unet --out $(RUNS)/cxr-x4
+	$(BIN)/python -m export train-regression $(TRAIN) --train "$(DATA)/train" --out $(RUNS)/regression --iterations 1962 --learning-rate 0.0008
+	$(BIN)/python -m export train-vae $(TRAIN) --train "$(DATA)/train" --regression $(RUNS)/regression --out $(RUNS)/vae --iterations 2400 --learning-rate 0.0006 --validate-every 300
+	$(BIN)/python -m export train-unet $(TRAIN) --train "$(DATA)/train" --vae $(RUNS)/vae --out $(RUNS)/unet --iterations 3000 --batch 8 --pairs 3200 --learning-rate 0.0006 --validate-every 500
+	$(BIN)/python -m export train-decoder $(TRAIN) --vae $(RUNS)/vae --unet $(RUNS)/unet --out $(RUNS)/decoder --iterations 1500 --learning-rate 0.0003 --validate-every 200
+	$(BIN)/python -m export bundle --vae $(RUNS)/vae --unet $(RUNS)/unet --decoder $(RUNS)/decoder --out $(RUNS)/cxr-x4
 	$(BIN)/python -m export train-regression $(TRAIN) --train "$(DATA)/train" --out $(RUNS)/cnn $(SMALL) --iterations 4000 --learning-rate 0.001
 	$(BIN)/python -m export bundle --regression $(RUNS)/cnn --out $(RUNS)/cxr-x4-cnn
 

@@ -73,12 +73,14 @@ def quality_checks(rows: Sequence[RowResult], diversity: DiversityFacts | None) 
     return (*checks, *_preset_checks(by_key))
 
 
-def _against_bicubic(row: RowResult, bicubic: RowResult, least_db: float, share: float) -> list[Check]:
-    """A row's margins over bicubic: PSNR in dB, and LPIPS as a share where it was measured."""
+def _against_bicubic(
+    row: RowResult, bicubic: RowResult, least_db: float, share: float | None = None
+) -> list[Check]:
+    """A row's margins over bicubic: PSNR in dB, and LPIPS as a share, where both are there."""
     psnr = row.versus[BICUBIC]["psnr_db"].mean
     name = f"{row.label}: PSNR at least {least_db:+g} dB over bicubic's"
     checks = [_check(name, psnr, least_db, holds=psnr >= least_db)]
-    if LPIPS_NAME in row.statistics:
+    if share is not None and LPIPS_NAME in row.statistics:
         ratio = row.statistics[LPIPS_NAME].mean / bicubic.statistics[LPIPS_NAME].mean
         name = f"{row.label}: LPIPS at most {share:g} of bicubic's"
         checks.append(_check(name, ratio, share, holds=ratio <= share))
@@ -89,7 +91,7 @@ def _preset_checks(by_key: Mapping[str, RowResult]) -> list[Check]:
     """What the presets of these names are for, as far as they were run."""
     checks, bicubic = [], by_key[BICUBIC]
     if row := by_key.get(PERCEPTUAL):
-        checks += _against_bicubic(row, bicubic, PERCEPTUAL_PSNR_DB, LPIPS_OF_BICUBIC)
+        checks += _against_bicubic(row, bicubic, PERCEPTUAL_PSNR_DB)
         checks += _spectrum_check(row, by_key[HR])
     if row := by_key.get(FIDELITY):
         checks += _against_bicubic(row, bicubic, FIDELITY_PSNR_DB, FIDELITY_LPIPS)

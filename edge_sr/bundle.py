@@ -57,7 +57,8 @@ class Bundle:
     Attributes:
         folder: Where it lies.
         manifest: What it says.
-        digest: SHA-256 of `bundle.json`, which holds the digest of every other file.
+        digest: SHA-256 of what `bundle.json` says of the model, with the digest of every other file, but not
+            of `quality`: figures that were measured of a bundle are told in it without making it another.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, digest: str) -> None:
@@ -72,7 +73,7 @@ class Bundle:
         """
         path = folder / MANIFEST
         data = _read_manifest(path)
-        bundle = cls(folder, _parse(path, data), hashlib.sha256(data).hexdigest())
+        bundle = cls(folder, _parse(path, data), _digest(data))
         if problems := [p for f in bundle._files() for p in [bundle._problem(f.file, f.bytes)] if p]:
             raise BundleError(f"{folder}: {joined(problems)}", hint="copy or export the bundle again")
         return bundle
@@ -344,6 +345,12 @@ def _read_manifest(path: Path) -> bytes:
             f"no bundle at {path.parent}: {error.strerror or error}",
             hint=f"a bundle is a folder with a {MANIFEST}",
         ) from error
+
+
+def _digest(data: bytes) -> str:
+    """SHA-256 of a valid manifest in one spelling, without the figures that were measured of it."""
+    fields = {name: value for name, value in json.loads(data).items() if name != "quality"}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def _parse(path: Path, data: bytes) -> Manifest:

@@ -29,11 +29,11 @@ class UNetConfig:
         heads: Attention heads at the coarsest grid.
     """
 
-    latent_channels: int = 16
+    latent_channels: int = 24
     condition_channels: int = 64
-    channels: tuple[int, int, int] = (96, 160, 192)
+    channels: tuple[int, int, int] = (96, 128, 160)
     embedding: int = 128
-    heads: int = 3
+    heads: int = 5
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON values."""

@@ -47,17 +47,17 @@ class VAEConfig:
 
     image_channels: int = 1
     lr_width: int = 64
-    lr_blocks: int = 8
+    lr_blocks: int = 4
     lr_deep_width: int = 96
-    lr_deep_blocks: int = 0
+    lr_deep_blocks: int = 6
     width: int = 64
     deep_width: int = 96
     decoder_blocks: int = 5
     deep_blocks: int = 3
     condition_width: int = 96
-    condition_blocks: int = 0
+    condition_blocks: int = 3
     condition_channels: int = 64
-    latent_channels: int = 16
+    latent_channels: int = 24
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON scalars."""

@@ -106,7 +106,16 @@ def test_a_written_bundle_opens_with_all_its_parts(pristine: Path) -> None:
     assert bundle.manifest.name == "tiny"
     assert bundle.precisions() == [Precision.FP32, Precision.INT8]
     assert bundle.time_embedding().shape == (20, 8)
-    assert bundle.digest == hashlib.sha256((pristine / MANIFEST).read_bytes()).hexdigest()
+
+
+def test_the_digest_is_of_the_model_and_not_of_what_was_measured_of_it(pristine: Path, folder: Path) -> None:
+    figures = {"data": "d", "degradation": "area", "row": "r", "metrics": {"psnr_db": 30.0}, "source": "s"}
+    change(folder, "quality", to=[figures])
+    told = Bundle.open(folder).digest
+    change(folder, "description", to="another")
+
+    assert told == Bundle.open(pristine).digest
+    assert Bundle.open(folder).digest != told
 
 
 @pytest.mark.parametrize("component", Component)
