@@ -19,7 +19,7 @@ from benchmarks.records import QualityResult, RowResult
 from benchmarks.rows import BICUBIC, MODEL
 from benchmarks.scores import LPIPS_NAME, METRICS
 
-__all__ = ["DIFFERENCE_TOP", "Pick", "contact_sheet", "picks"]
+__all__ = ["DIFFERENCE_TOP", "Pick", "contact_sheet", "difference_png", "picks", "scale_png"]
 
 Gray = npt.NDArray[np.uint8]
 
@@ -87,6 +87,21 @@ def contact_sheet(result: QualityResult, images: Mapping[str, Gray], pairs: Pair
     _legend(page, _x(5) + 4, TOP, SIDE)
     _footer(page, result, metric)
     return _png(page)
+
+
+def difference_png(image: Gray, truth: Gray) -> bytes:
+    """A map of |image - truth| on the sheet's scale, which ends at `DIFFERENCE_TOP` gray levels.
+
+    Args:
+        image: (H, W) uint8.
+        truth: (H, W) uint8.
+    """
+    return _indexed_png(_coloured(np.abs(image.astype(np.float64) - truth) / DIFFERENCE_TOP))
+
+
+def scale_png(width: int, height: int) -> bytes:
+    """That scale, from 0 at the left to its end at the right."""
+    return _indexed_png(_coloured(np.linspace(0, 1, width)[None].repeat(height, axis=0)))
 
 
 def _x(column: int) -> int:
@@ -166,7 +181,11 @@ def _footer(page: Page, result: QualityResult, metric: str) -> None:
 
 def _png(page: Page) -> bytes:
     """The page as a PNG with a palette."""
-    pixels = page.overlay(_grays(page.render()[..., 0]))
+    return _indexed_png(page.overlay(_grays(page.render()[..., 0])))
+
+
+def _indexed_png(pixels: Gray) -> bytes:
+    """Entries of the palette as a PNG."""
     options = [cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
     _, png = cv2.imencode(".png", pixels, options)
     return _with_palette(png.tobytes(), _palette())

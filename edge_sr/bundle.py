@@ -39,6 +39,7 @@ __all__ = [
     "default_bundle",
     "find_bundle",
     "graph_file",
+    "manifest_text",
     "new_copy",
     "new_folder",
     "write_manifest",
@@ -259,8 +260,12 @@ def array_file(folder: Path, name: str, array: npt.NDArray[Any]) -> ArrayFile:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes `bundle.json` into a folder that holds the files already."""
-    text = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    (folder / MANIFEST).write_text(manifest_text(manifest), encoding="utf-8")
+
+
+def manifest_text(manifest: Manifest) -> str:
+    """What `bundle.json` holds for a manifest, to the byte; the bundle's digest is over it, as UTF-8."""
+    return json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
 
 
 @contextmanager
