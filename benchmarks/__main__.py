@@ -357,6 +357,38 @@ def roofline(out: Path | None, **options: Any) -> None:
     _tell(markdown, save(out, record=result, markdown=markdown))
 
 
+@cli.command()
+@BUNDLE
+@PAIRS
+@click.option("--results", type=FOLDER, default=RESULTS, show_default="benchmarks/results", help="Results.")
+@click.option(
+    "--all", "measures", is_flag=True, help="First measure what has no result there: few images, few rounds."
+)
+@LPIPS
+@click.option("--control", type=FOLDER, help="For --all: the naive control; made where it is not named.")
+@click.option("--labelled", type=FOLDER, help="For --all: labelled radiographs (see diagnostic).")
+@click.option("--judge", type=FOLDER, help="For --all: the classifier's run (see diagnostic).")
+@THREADS
+@DEGRADATION
+@click.option("--out", type=FILE, show_default="in benchmarks/results", help="HTML file; .md beside it.")
+def report(out: Path | None, **options: Any) -> None:
+    """Make one page of all results of a bundle: answers first, then figures, images, limits.
+
+    The page needs no other file and no script. Numbers are from the result files of this very bundle; a few
+    images are made anew. Results of another model are named and left out. What --all measures is kept beside
+    the other results, in files that end with -quick; what was measured in full is not measured again.
+    """
+    from benchmarks.records import check_writable
+    from benchmarks.report_page.command import Request, run_report, save_report
+
+    request = Request(**options)
+    out = out or RESULTS / f"report-{request.bundle.name}.html"
+    check_writable(out)
+    _set_threads(request.threads)
+    for path in save_report(out, run_report(request, arguments=sys.argv[1:], track=progress)):
+        click.echo(f"wrote {path}", err=True)
+
+
 def progress(items: Sequence[Any], what: str) -> Iterable[Any]:
     """Goes through the items with a progress bar on a terminal, and with nothing elsewhere."""
     return tqdm(items, desc=what, disable=None, leave=False)

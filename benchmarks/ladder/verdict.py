@@ -12,7 +12,7 @@ from benchmarks.ladder.rungs import FP16, FP32, INT8, NAIVE
 from benchmarks.records import Estimate
 from benchmarks.scores import LPIPS_NAME, METRICS
 
-__all__ = ["LPIPS_BUDGET", "SEED_NOISE", "VISIBLE_IN", "judge_all", "seed_noise_of"]
+__all__ = ["LPIPS_BUDGET", "PSNR_BUDGET_DB", "SEED_NOISE", "VISIBLE_IN", "judge_all", "seed_noise_of"]
 
 PSNR_BUDGET_DB = {FP16: 0.02, INT8: 0.10}
 LPIPS_BUDGET = 0.02  # of FP32's

@@ -1,0 +1,1 @@
+"""The report: one page made of result files, for the person who decides."""
