@@ -6,13 +6,15 @@ VENV     ?= .venv
 PIP_ARGS ?=
 # What to install for torch: a version (torch==2.13.0) or a wheel. Plain torch is several GB of CUDA on Linux.
 TORCH    ?= torch
-# Passed on to the command of the targets demo, test, test-all.
+# Passed on to the command of the targets demo, test, test-all, report.
 ARGS     ?=
 # For train: a folder with train/ (originals) and val/ (pairs); and where runs are kept, and taken up again.
 DATA     ?=
 RUNS     ?= runs
 # For train: a folder with torchvision's squeezenet1_1.pth and lpips' squeeze.pth; without it, no perceptual loss.
 LPIPS    ?=
+# For report: a folder with hr_256/ and lr_64/.
+PAIRS    ?=
 TRAIN    := --val "$(DATA)/val" $(if $(LPIPS),--lpips "$(LPIPS)") $(ARGS)
 # The network of the fallback bundle, for boards too weak for diffusion: 0.44 million weights.
 SMALL    := --width 48 --blocks 2 --deep-width 48 --deep-blocks 4
@@ -27,7 +29,7 @@ ALL  := $(VENV)/.stamp-all
 .DELETE_ON_ERROR:
 # Two pips must not write to one environment, nor a test run while one does; nothing here gains from -j.
 .NOTPARALLEL:
-.PHONY: help venv demo serve test test-all lint format train clean
+.PHONY: help venv demo serve test test-all lint format train report clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +66,11 @@ train: $(ALL)  ## train the shipped models on DATA=FOLDER and write their bundle
 	$(BIN)/python -m export bundle --vae $(RUNS)/vae --unet $(RUNS)/unet --decoder $(RUNS)/decoder --out $(RUNS)/cxr-x4
 	$(BIN)/python -m export train-regression $(TRAIN) --train "$(DATA)/train" --out $(RUNS)/cnn $(SMALL) --iterations 4000 --learning-rate 0.001
 	$(BIN)/python -m export bundle --regression $(RUNS)/cnn --out $(RUNS)/cxr-x4-cnn
+
+report: $(ALL)  ## one page of what benchmarks/results has of the default bundle, on PAIRS=FOLDER; pictures to docs/
+	@[ -d "$(PAIRS)/hr_256" ] || { echo "no $(PAIRS)/hr_256; name the images with: make report PAIRS=FOLDER" >&2; exit 1; }
+	$(BIN)/python -m benchmarks report --pairs "$(PAIRS)" --out benchmarks/results/report-cxr-x4.html $(ARGS)
+	$(BIN)/python -m benchmarks.report_page.screenshots benchmarks/results/report-cxr-x4.html docs
 
 clean:  ## remove the environment, caches and build output
 	rm -rf "$(VENV)" dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
