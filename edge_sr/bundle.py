@@ -37,6 +37,7 @@ __all__ = [
     "Bundle",
     "array_file",
     "default_bundle",
+    "digest_of",
     "find_bundle",
     "graph_file",
     "manifest_text",
@@ -74,7 +75,7 @@ class Bundle:
         """
         path = folder / MANIFEST
         data = _read_manifest(path)
-        bundle = cls(folder, _parse(path, data), _digest(data))
+        bundle = cls(folder, _parse(path, data), digest_of(data))
         if problems := [p for f in bundle._files() for p in [bundle._problem(f.file, f.bytes)] if p]:
             raise BundleError(f"{folder}: {joined(problems)}", hint="copy or export the bundle again")
         return bundle
@@ -264,8 +265,14 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def manifest_text(manifest: Manifest) -> str:
-    """What `bundle.json` holds for a manifest, to the byte; the bundle's digest is over it, as UTF-8."""
+    """What `bundle.json` holds for a manifest."""
     return json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+
+
+def digest_of(text: str | bytes) -> str:
+    """A bundle's digest from its manifest's JSON: SHA-256 of one spelling of it, without `quality`."""
+    fields = {name: value for name, value in json.loads(text).items() if name != "quality"}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 @contextmanager
@@ -350,12 +357,6 @@ def _read_manifest(path: Path) -> bytes:
             f"no bundle at {path.parent}: {error.strerror or error}",
             hint=f"a bundle is a folder with a {MANIFEST}",
         ) from error
-
-
-def _digest(data: bytes) -> str:
-    """SHA-256 of a valid manifest in one spelling, without the figures that were measured of it."""
-    fields = {name: value for name, value in json.loads(data).items() if name != "quality"}
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def _parse(path: Path, data: bytes) -> Manifest:
