@@ -16,6 +16,7 @@ __all__ = ["refuse_overwrite", "write_atomic", "write_together"]
 _OUTPUT_HINTS = {
     errno.ENOSPC: "free some space, or write to another disk",
     errno.EDQUOT: "free some space, or write to another disk",
+    errno.EFBIG: "raise the limit on the size of a file (ulimit -f), or write to another disk",
     errno.EACCES: "choose a folder that you may write to",
     errno.EPERM: "choose a folder that you may write to",
     errno.EROFS: "choose a folder that is not read-only",
