@@ -7,6 +7,7 @@ from typing import Any
 from edge_sr import __version__
 from edge_sr.cascade import MAX_PASSES
 from edge_sr.manifest import Manifest
+from edge_sr.service.page import load_static
 from edge_sr.service.parameters import DICOM, JSON, MAX_SCALE, PNG, Include
 from edge_sr.service.problems import MEDIA_TYPE
 from edge_sr.service.progress import STAGES
@@ -113,7 +114,12 @@ _REFUSALS = {
     "504": "The deadline has passed.",
 }
 _BINARY: Json = {"type": "string", "format": "binary"}
-_FORM: Json = {"type": "object", "required": ["file"], "properties": {"file": _BINARY}}
+_FORM: Json = {
+    "type": "object",
+    "required": ["file"],
+    "properties": {"file": _BINARY},
+    "additionalProperties": False,
+}
 _IMAGES = (PNG, "image/jpeg", "image/tiff", DICOM)
 _BODIES: Json = {
     **{media: {"schema": _BINARY} for media in _IMAGES},
@@ -130,8 +136,10 @@ def _query(name: str, description: str, **schema: Any) -> Json:
     return {"name": name, "in": "query", "description": description, "schema": {"type": "integer", **schema}}
 
 
-def _path(name: str) -> Json:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+def _path(name: str, *known: str) -> Json:
+    """A part of a path, and which values of it lead anywhere where that is known."""
+    schema = {"type": "string", "enum": list(known)} if known else {"type": "string"}
+    return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
 def _header(description: str, **schema: Any) -> Json:
@@ -221,7 +229,7 @@ def document(settings: ServiceSettings, manifest: Manifest | None) -> Json:
         manifest: Of what it serves; None until that is open.
     """
     parameters = [*_numbers(settings, manifest), *_WORDS]
-    name, request_id = _path("name"), _path("request_id")
+    model = _path("name", *([manifest.name] if manifest else []))
     return {
         "openapi": "3.1.0",
         "info": {"title": "edge-sr", "version": __version__, "license": {"name": "Apache-2.0"}},
@@ -231,7 +239,7 @@ def document(settings: ServiceSettings, manifest: Manifest | None) -> Json:
                 "progress",
                 "Where the upscale request with this X-Request-Id is.",
                 schema={"$ref": "#/components/schemas/Progress"},
-                parameters=[request_id],
+                parameters=[_path("request_id")],
             ),
             "/v1/info": _get("info", "What is served, how, and within which limits."),
             "/": _get("index", "A page for people.", media_type="text/html"),
@@ -239,7 +247,7 @@ def document(settings: ServiceSettings, manifest: Manifest | None) -> Json:
                 "static",
                 "A file of the page.",
                 media_type="*/*",
-                parameters=[name],
+                parameters=[_path("name", *sorted(load_static()))],
                 responses=_refusals("404"),
             ),
             "/healthz": _get("healthz", "The process answers."),
@@ -252,7 +260,7 @@ def document(settings: ServiceSettings, manifest: Manifest | None) -> Json:
             "/v2/models/{name}": _get(
                 "model_metadata",
                 "Open Inference Protocol: the model.",
-                parameters=[name],
+                parameters=[model],
                 responses=_refusals("404", "503"),
             ),
         },

@@ -22,6 +22,8 @@ from tests.test_layering import ROOT
 
 EXAMPLES = 10
 """Random requests an operation, besides those that schemathesis derives from every limit and type."""
+GIVE_UP_S = 900
+"""Some 260 requests take half a minute; one that is never answered must not hold up the tests for ever."""
 LIMITS = {"max_steps": 8, "max_samples": 3}
 
 
@@ -37,7 +39,13 @@ def test_schemathesis_finds_no_answer_that_is_not_described(opened: Bundle, tmp_
         command += [f"http://127.0.0.1:{port}/openapi.json", "--generation-deterministic", "--no-color"]
         command += ["--max-examples", str(EXAMPLES), "--continue-on-failure"]
         told = subprocess.run(
-            command, env={**os.environ, **hooks}, cwd=tmp_path, capture_output=True, text=True, check=False
+            command,
+            env={**os.environ, **hooks},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=GIVE_UP_S,
         )
     assert told.returncode == 0, told.stdout + told.stderr
     assert "Operations:       12 selected / 12 total" in told.stdout
