@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +152,45 @@ def is_answered(client: socket.socket) -> bool:
     while not told.endswith(b"}") and (piece := client.recv(65536)):
         told += piece
     return told.startswith(b"HTTP/1.1 200")
+
+
+# ---- connections that go on after a refusal
+
+OTHER = b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+REFUSED_EARLY = {
+    "type": ("/v1/upscale", {"Content-Type": "text/plain"}, 415),
+    "length": ("/v1/upscale", {"Content-Type": "image/png"}, 413),
+    "parameter": ("/v1/upscale?steps=0", {"Content-Type": "image/png"}, 422),
+    "origin": ("/v1/upscale", {"Content-Type": "image/png", "Origin": "http://example.org"}, 403),
+    "path": ("/v1/other", {"Content-Type": "image/png"}, 404),
+}
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+@pytest.mark.parametrize("why", REFUSED_EARLY)
+def test_a_body_that_was_refused_unread_is_not_taken_for_the_next_request(
+    serve: Serve, why: str, *, is_chunked: bool
+) -> None:
+    target, headers, status = REFUSED_EARLY[why]
+    client = http.client.HTTPConnection("127.0.0.1", serve(max_bytes=2**16), timeout=PATIENCE_S)
+    with closing(client):
+        body = iter([OTHER * 1000] * 5) if is_chunked else OTHER * 5000
+        chunked = {"Transfer-Encoding": "chunked"} if is_chunked else {}
+        client.request("POST", target, body, headers | chunked, encode_chunked=is_chunked)
+        with client.getresponse() as refused:
+            assert (refused.status, refused.read()[:1]) == (status, b"{")
+        client.request("POST", "/v1/upscale", picture(), {"Content-Type": "image/png"})
+        with client.getresponse() as answer:
+            assert (answer.status, answer.headers["content-type"]) == (200, "image/png")
+
+
+def test_a_client_that_was_refused_and_sends_on_for_ever_is_cut_off(serve: Serve) -> None:
+    with connected(serve(head_s=SOON_S)) as client:
+        client.sendall(HEAD.replace(b"png", b"gif") + b"Transfer-Encoding: chunked\r\n\r\n")
+        assert client.recv(65536).startswith(b"HTTP/1.1 415 ")
+        with pytest.raises(OSError):
+            while True:
+                client.sendall(b"1000\r\n" + bytes(4096) + b"\r\n")
 
 
 # ---- TLS
