@@ -251,6 +251,41 @@ def service(out: Path | None, **options: Any) -> None:
 
 @cli.command()
 @BUNDLE
+@click.option(
+    "--precision",
+    type=click.Choice([str(p) for p in Precision]),
+    default=str(Precision.INT8),
+    callback=lambda _context, _option, value: Precision(value),
+)
+@click.option("--backend", default="onnxruntime", help="Of edge-sr serve.")
+@click.option("--seconds", type=click.FloatRange(5), default=60.0, help="Of the flood.")
+@click.option("--queue-size", type=click.IntRange(1, 20), default=4, help="Requests that may wait.")
+@click.option("--side", type=click.IntRange(8, 1024), default=64, help="LR pixels of the image's side.")
+@THREADS
+@OUT
+def faults(out: Path | None, **options: Any) -> None:
+    """Flood edge-sr serve, kill it, leave it, be slow, fill its disk; and see what it answers then.
+
+    Linux alone. It takes the flood's seconds and about a minute.
+    """
+    from benchmarks.faults.report import faults_report
+    from benchmarks.faults.run import Request, run_faults
+    from benchmarks.records import check_writable, save
+
+    request = Request(**options)
+    out = out or RESULTS / f"faults-{request.bundle.name}-{request.precision}"
+    check_writable(out)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers end with it
+    try:
+        result = run_faults(request, arguments=sys.argv[1:])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    markdown = faults_report(result)
+    _tell(markdown, save(out, record=result, markdown=markdown))
+
+
+@cli.command()
+@BUNDLE
 @PAIRS
 @click.option(
     "--lpips", type=FOLDER, required=True, help="Folder with squeezenet1_1.pth (and lpips' squeeze.pth)."
