@@ -83,6 +83,7 @@ def _missing() -> dict[str, str]:
             find_chromium() and _is_installed("playwright") and _is_installed("axe_playwright_python"),
             "Chromium, or the extra page-check that drives it, is not installed",
         ),
+        "soak": ("EDGE_SR_SOAK_S" in os.environ, "EDGE_SR_SOAK_S does not say for how many seconds (3600)"),
         "data": ("EDGE_SR_DATA" in os.environ, "EDGE_SR_DATA names no folder of real images"),
     }
     return {mark: reason for mark, (is_met, reason) in needs.items() if not is_met}
