@@ -20,6 +20,7 @@ class Flood(Record):
         clients, places: Clients at once; requests that the service takes at once.
         seconds: How long new requests were sent; `wall_s`: until the last answer.
         statuses: HTTP status -> answers; 0 is a connection that failed.
+        images_a_s: Images made a second with as many clients as places, just before, and in the flood.
         at_s, memory_mib: Resident memory of the server over time.
         growth_mib_a_minute: Of a line through it after the first quarter; with its 95 % interval.
         files, threads: Open at the begin, at most, and after the end.
@@ -30,6 +31,7 @@ class Flood(Record):
     seconds: float
     wall_s: float
     statuses: dict[str, int]
+    images_a_s: tuple[float, float]
     at_s: tuple[float, ...]
     memory_mib: tuple[float, ...]
     growth_mib_a_minute: tuple[float, float, float]

@@ -22,7 +22,8 @@ def faults_report(result: FaultsResult) -> str:
         *check_table(result.checks),
         f"The flood: {flood.clients} clients on {flood.places} places for {flood.seconds:g} s "
         f"({flood.wall_s:g} s to the last answer), each with a new request as soon as it has its answer. "
-        f"Answers: {answers}.",
+        f"Answers: {answers}. It made {flood.images_a_s[1]:.2f} images a second in it, and "
+        f"{flood.images_a_s[0]:.2f} just before, with {flood.places} clients; clients run on the same cores.",
         "",
         f"Resident memory went from {flood.memory_mib[0]:.0f} to {flood.memory_mib[-1]:.0f} MiB, at most "
         f"{max(flood.memory_mib):.0f}. After the first quarter a line through it grows {middle:+.2f} MiB a "

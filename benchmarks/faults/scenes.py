@@ -32,11 +32,10 @@ FLAT = 0.05
 def flood(served: Served, image: Image, *, places: int, seconds: float) -> tuple[Flood, list[Check]]:
     """Ten times as many clients as places. An image before it has what is made on first use be there."""
     first, pid = post(served.port, image, time.perf_counter()), served.process.pid
+    alone = _load(served, image, clients=places, seconds=seconds / 4)
     before = held(pid)
     with watching(pid) as samples:
-        answers, wall_s = closed_loop(
-            served.port, (image, image), clients=TIMES * places, seconds=seconds, draw=lambda _: False
-        )
+        answers, wall_s = _load(served, image, clients=TIMES * places, seconds=seconds)
     eventually(lambda: _more(before, held(pid)) == 0)
     counts, found = Counter(answer.status for answer in answers), trend(samples.at_s, samples.memory_mib)
     record = Flood(
@@ -45,12 +44,21 @@ def flood(served: Served, image: Image, *, places: int, seconds: float) -> tuple
         seconds=seconds,
         wall_s=round(wall_s, 2),
         statuses={str(status): counts[status] for status in sorted(counts)},
+        images_a_s=(_images_a_s(*alone), _images_a_s(answers, wall_s)),
         at_s=tuple(samples.at_s),
         memory_mib=tuple(round(value, 2) for value in samples.memory_mib),
         growth_mib_a_minute=(found.a_minute, found.low, found.high),
         **_open(before, samples, held(pid)),
     )
     return record, [*_flood_checks(record, answers, first), _served("flood", served, image)]
+
+
+def _load(served: Served, image: Image, *, clients: int, seconds: float) -> tuple[list[Answer], float]:
+    return closed_loop(served.port, (image, image), clients=clients, seconds=seconds, draw=lambda _: False)
+
+
+def _images_a_s(answers: Sequence[Answer], wall_s: float) -> float:
+    return round(sum(answer.status == 200 for answer in answers) / wall_s, 3)
 
 
 def _open(before: Held, samples: Samples, after: Held) -> dict[str, tuple[int, int, int]]:

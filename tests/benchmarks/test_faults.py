@@ -54,4 +54,5 @@ def test_the_command_does_every_fault_to_a_real_server_which_survives_them(
     assert [claim for claim in lost if "trend" not in claim] == []  # six seconds have none
     assert "killed and started again" in told
     assert set(found["flood"]["statuses"]) == {"200", "429"}
+    assert all(rate > 0 for rate in found["flood"]["images_a_s"])
     assert found["flood"]["clients"] == 10 * found["flood"]["places"]
