@@ -29,10 +29,10 @@ ALL  := $(VENV)/.stamp-all
 .DELETE_ON_ERROR:
 # Two pips must not write to one environment, nor a test run while one does; nothing here gains from -j.
 .NOTPARALLEL:
-.PHONY: help venv demo serve test test-all lint format train report clean
+.PHONY: help venv demo serve test test-all service-check lint format train report clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
 
 venv: $(BASE)  ## make .venv with all that needs no torch
 
@@ -47,6 +47,12 @@ test: $(BASE)  ## the tests that need no torch and no GPU
 
 test-all: $(ALL)  ## all tests but those that need a GPU or much time; installs torch
 	$(BIN)/python -m pytest -m "not gpu and not slow" $(ARGS)
+
+# A Chromium is no package of pip: Debian's is called chromium; EDGE_SR_CHROMIUM may name another. Without one the
+# tests of the page skip, and say so.
+service-check: $(BASE)  ## the page in Chromium, the API by its own description, hostile bodies: some minutes
+	$(PIP) install $(PIP_ARGS) -e ".[page-check,api-check]"
+	$(BIN)/python -m pytest tests/edge_sr/service -m "browser or slow" $(ARGS)
 
 lint: $(BASE)  ## ruff and mypy --strict
 	$(BIN)/ruff check
