@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,11 +23,12 @@ PATIENCE_S = 120.0
 
 @dataclass(frozen=True)
 class Held:
-    """At one time: resident memory in MiB, open files and sockets, threads."""
+    """At one time: resident memory in MiB, open files and sockets, threads; and processor time until then."""
 
     memory_mib: float
     files: int
     threads: int
+    cpu_s: float
 
 
 @dataclass
@@ -60,7 +62,9 @@ def held(pid: int) -> Held:
     folder = Path(f"/proc/{pid}")
     told = dict(line.split(":", 1) for line in (folder / "status").read_text(encoding="ascii").splitlines())
     files = sum(1 for _ in (folder / "fd").iterdir())
-    return Held(int(told["VmRSS"].split()[0]) / 1024, files, int(told["Threads"]))
+    ticks = (folder / "stat").read_text(encoding="ascii").rpartition(")")[2].split()[11:13]  # user, system
+    cpu_s = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+    return Held(int(told["VmRSS"].split()[0]) / 1024, files, int(told["Threads"]), cpu_s)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,14 @@ def test_an_open_file_and_a_thread_are_held() -> None:
     thread.join()
     assert (now.files, now.threads) == (before.files + 1, before.threads + 1)
     assert now.memory_mib > 1
+
+
+def test_processor_time_is_that_of_the_process() -> None:
+    before, began = held(os.getpid()).cpu_s, time.process_time()
+    while (spent := time.process_time() - began) < 0.1:
+        pass
+    tick = 2 / os.sysconf("SC_CLK_TCK")  # of either reading
+    assert held(os.getpid()).cpu_s - before == pytest.approx(spent, abs=0.05 + tick)
 
 
 @pytest.mark.slow
