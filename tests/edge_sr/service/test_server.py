@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -187,7 +188,10 @@ def test_a_port_that_is_taken_is_an_error_with_a_hint() -> None:
 def served(bundle: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """`edge-sr serve` in a process of its own, ready; and its port."""
     command = [sys.executable, "-W", "error", "-m", "edge_sr", "serve", "--port", "0", *options]
-    with subprocess.Popen([*command, "--bundle", str(bundle)], stderr=subprocess.PIPE, text=True) as process:
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a job in the background ignores it
+    with subprocess.Popen(
+        [*command, "--bundle", str(bundle)], stderr=subprocess.PIPE, text=True, preexec_fn=listen
+    ) as process:
         assert process.stderr is not None
         try:
             told = re.search(r"http://127\.0\.0\.1:(\d+)", process.stderr.readline())
