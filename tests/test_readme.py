@@ -123,13 +123,16 @@ def board(
     return examine(trees.make(tree, root), process=process)
 
 
+HIDDEN = ("onnxruntime", "openvino", "cv2", "cuda", "tensorrt")
+
+
 @pytest.fixture
 def no_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A Python that sees no packages but those that a test puts into this folder."""
     site = tmp_path / "site"
     site.mkdir()
     monkeypatch.setattr(sys, "path", [str(site), *(p for p in sys.path if "-packages" not in p)])
-    for name in [n for n in sys.modules if n.partition(".")[0] in ("onnxruntime", "cv2", "cuda", "tensorrt")]:
+    for name in [n for n in sys.modules if n.partition(".")[0] in HIDDEN]:
         monkeypatch.delitem(sys.modules, name)
     return site
 

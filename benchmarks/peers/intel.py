@@ -95,6 +95,6 @@ NNCF = OpenVino(
     quantises=True,
 )
 OURS = OpenVino(
-    "openvino-our-int8", "OpenVINO, our INT8 graphs", "int8", f"{NOTE}; our Q/DQ, scales and exclusions",
+    "openvino-our-int8", "OpenVINO, our INT8 graphs", "int8", f"{NOTE}; as they lie in the bundle, signed",
     source=Precision.INT8,
 )  # fmt: skip

@@ -6,14 +6,14 @@ import cv2
 from matplotlib import rc_context
 
 from benchmarks.page import INK, PALE, Page, points
-from benchmarks.peers.protocol import OURS, OURS_FP32
+from benchmarks.peers.protocol import OURS, OURS_FP32, OURS_OPENVINO
 from benchmarks.peers.records import PeersResult
 
 __all__ = ["peers_picture"]
 
 WIDTH, ROW, HEAD, FOOT, LEFT, RIGHT = 900, 34, 78, 44, 250, 150  # pixels
 TEXT_PX, TITLE_PX, SMALL_PX = 15, 20, 13
-COLOURS = {OURS: "#009e73", OURS_FP32: "#66c5ab"}
+COLOURS = {OURS: "#009e73", OURS_FP32: "#66c5ab", OURS_OPENVINO: "#009e73"}
 OTHERS = {"fp32": "#8c8c8c", "int8": "#56b4e9"}
 
 

@@ -17,7 +17,17 @@ from edge_sr.bundle import Bundle
 from edge_sr.errors import UsageError
 from edge_sr.manifest import Preset
 
-__all__ = ["OURS", "OURS_FP32", "PEERS", "Case", "Peer", "Upscale", "find_peer", "missing_module"]
+__all__ = [
+    "OURS",
+    "OURS_FP32",
+    "OURS_OPENVINO",
+    "PEERS",
+    "Case",
+    "Peer",
+    "Upscale",
+    "find_peer",
+    "missing_module",
+]
 
 Float = npt.NDArray[np.float32]
 Upscale = Callable[[Float, int], Float]
@@ -104,10 +114,11 @@ class Peer(Protocol):
         """Loads what `prepare` made."""
 
 
-OURS, OURS_FP32 = "edge-sr-int8", "edge-sr-fp32"
+OURS, OURS_FP32, OURS_OPENVINO = "edge-sr-int8", "edge-sr-fp32", "edge-sr-int8-openvino"
 PEERS: dict[str, str] = {
     OURS: "benchmarks.peers.ours:INT8",
     OURS_FP32: "benchmarks.peers.ours:FP32",
+    OURS_OPENVINO: "benchmarks.peers.ours:OPENVINO",
     "torch-eager": "benchmarks.peers.eager:EAGER",
     "torch-channels-last": "benchmarks.peers.eager:CHANNELS_LAST",
     "torch-compile": "benchmarks.peers.eager:COMPILED",

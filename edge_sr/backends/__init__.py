@@ -238,6 +238,7 @@ class Announces(Protocol):
 BACKENDS: dict[str, str] = {
     "onnxruntime": "edge_sr.backends.ort:OnnxRuntimeBackend",
     "onnxruntime-cuda": "edge_sr.backends.ort_cuda:OnnxRuntimeCudaBackend",
+    "openvino": "edge_sr.backends.ov:OpenVinoBackend",
     "tensorrt": "edge_sr.backends.trt:TensorRTBackend",
     "fake": "edge_sr.backends.fake:FakeBackend",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -11,7 +12,12 @@ import numpy.typing as npt
 from edge_sr.backends import Array, Resource, Stream, check_rows
 from edge_sr.errors import BackendError
 
-__all__ = ["HostBuffer", "HostMark", "HostStream"]
+__all__ = ["HostBuffer", "HostMark", "HostStream", "usable_cores"]
+
+
+def usable_cores() -> int:
+    """The cores this process may use, where the system says; else all there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class HostStream(Resource):

@@ -9,7 +9,6 @@ which computes the same and starts faster; one that does not fit is left aside, 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +17,7 @@ import numpy.typing as npt
 
 from edge_sr.backends import Buffer, Resource, Stream, check_binding
 from edge_sr.backends.engine_store import EngineKey, EngineStore, default_engine_dir
-from edge_sr.backends.host import HostBuffer, HostStream
+from edge_sr.backends.host import HostBuffer, HostStream, usable_cores
 from edge_sr.backends.optimised import OPTIMISED_FLAGS, optimised_target
 from edge_sr.backends.unsigned import has_vnni, to_unsigned
 from edge_sr.errors import BackendError, EngineError
@@ -69,7 +68,7 @@ class OnnxRuntimeBackend(Resource):
         """
         self._ort = import_onnxruntime()
         self._ort.set_default_logger_severity(3)  # errors only: its warnings are about its own fusions
-        self.threads = threads or _usable_cores()
+        self.threads = threads or usable_cores()
         self.unsigned = has_vnni() if unsigned is None else unsigned
         self.store = EngineStore(engine_dir or default_engine_dir())
         self.optimised: list[str] = []
@@ -218,11 +217,6 @@ class OnnxRuntimeBinding:
             self._run(self._binding, None)
         except Exception as error:
             raise BackendError(f"onnxruntime failed: {first_line(error)}") from error
-
-
-def _usable_cores() -> int:
-    """The cores this process may use, where the system says; else all there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def first_line(error: Exception) -> str:

@@ -14,6 +14,7 @@ from edge_sr.statistics import drift, spread
 __all__ = ["backend_notices", "case_name", "row_notices", "state_notices"]
 
 HALVES = (Precision.FP16, Precision.INT8_FP16)
+CPU_NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 UNSTEADY = 0.1
 """Quartiles further apart than this share of the median make a run doubtful."""
 
@@ -46,10 +47,10 @@ def backend_notices(upscalers: Iterable[Upscaler]) -> Iterator[str]:
         yield from upscaler.notes
         if backend.name == "fake":
             yield "the fake backend has no weights: its times say nothing of the model"
-        if backend.name == "onnxruntime" and upscaler.precision in HALVES:
+        if backend.name in CPU_NAMES and upscaler.precision in HALVES:
             yield (
-                f"{upscaler.precision}: ONNX Runtime computes FP16 in FP32 on a CPU; its times say nothing "
-                "of a device that has FP16"
+                f"{upscaler.precision}: {CPU_NAMES[backend.name]} computes FP16 in FP32 on a CPU; its times "
+                "say nothing of a device that has FP16"
             )
 
 

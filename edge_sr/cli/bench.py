@@ -12,8 +12,8 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from edge_sr.backends.choice import BackendChoice
-from edge_sr.backends.engine_store import graph_precision
+from edge_sr.backends.choice import OPENVINO, BackendChoice
+from edge_sr.backends.engine_store import ONNX_RUNTIME, graph_precision
 from edge_sr.bench.records import BenchResult
 from edge_sr.bench.run import PARTS, Part, Request, run_bench
 from edge_sr.bench.storage import check_writable, to_json, write_result
@@ -183,7 +183,7 @@ def _check_sweep(name: str, choice: BackendChoice, options: dict[str, Any]) -> N
     Raises:
         UsageError: It cannot, or is.
     """
-    if name == "threads" and choice.name != "onnxruntime":
+    if name == "threads" and choice.name not in (ONNX_RUNTIME, OPENVINO):
         raise UsageError(f"the backend {choice.name} has no threads to sweep", hint="--backend onnxruntime")
     if name and options[name]:
         raise UsageError(f"--{name} and --sweep {name} contradict each other", hint="give one of them")

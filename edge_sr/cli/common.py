@@ -48,7 +48,7 @@ BACKEND = click.option(
     default=AUTO,
     show_default=True,
     help="Where graphs run: auto takes TensorRT where engines for this device exist, else the CPU "
-    "(onnxruntime); fake is a dry run without weights.",
+    "(onnxruntime); openvino is an alternative there; fake is a dry run without weights.",
 )
 THREADS = click.option(
     "--threads", type=click.IntRange(0, 256), default=0, help="CPU threads. [default: all]"

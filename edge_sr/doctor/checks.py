@@ -66,6 +66,13 @@ def _check_onnxruntime(facts: DoctorReport) -> Iterator[Finding]:
         yield Finding("ok", "onnxruntime", f"{version} with {providers}")
 
 
+def _check_openvino(facts: DoctorReport) -> Iterator[Finding]:
+    """Told only where it is: it is an alternative that nobody has to have."""
+    library = facts.libraries["openvino"]
+    if library.is_found:
+        yield Finding("ok", "openvino", f"{library.version or 'of unknown version'}, for --backend openvino")
+
+
 def _check_opencv(facts: DoctorReport) -> Iterator[Finding]:
     library, is_jetson = facts.libraries["cv2"], facts.device.kind == "jetson"
     if not library.is_found:
@@ -272,6 +279,7 @@ def _check_clocks(facts: DoctorReport) -> Iterator[Finding]:
 CHECKS: tuple[Callable[[DoctorReport], Iterator[Finding]], ...] = (
     _check_python,
     _check_onnxruntime,
+    _check_openvino,
     _check_opencv,
     _check_cpu,
     _check_gpu,

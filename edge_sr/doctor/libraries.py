@@ -13,6 +13,7 @@ __all__ = ["DISTRIBUTIONS", "Library", "probe_libraries"]
 # The modules that matter, and the distributions that bring each of them.
 DISTRIBUTIONS = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
+    "openvino": ("openvino",),
     "cv2": (
         "opencv-python-headless",
         "opencv-python",

@@ -28,7 +28,7 @@ from tests.fakes import write_tiny_bundle
 Array = npt.NDArray[Any]
 Float = npt.NDArray[np.float32]
 
-OPTIONS: dict[str, dict[str, Any]] = {"onnxruntime": {"threads": 1}}
+OPTIONS: dict[str, dict[str, Any]] = {"onnxruntime": {"threads": 1}, "openvino": {"threads": 1}}
 SENTINEL = np.float32(-77.0)
 
 
@@ -37,7 +37,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
 
 
-ON_THE_CPU = ("fake", "onnxruntime")
+ON_THE_CPU = ("fake", "onnxruntime", "openvino")
+OPTIONAL = ("openvino",)  # an extra of its own, which no other brings
 FAKE_DEVICES = {"tensorrt on a fake Jetson": ORIN_NANO, "tensorrt on a fake card": RTX_CARD}
 EACH = [name if name in ON_THE_CPU else pytest.param(name, marks=pytest.mark.gpu) for name in BACKENDS]
 
@@ -81,11 +82,20 @@ def backend(request: pytest.FixtureRequest, bundle: Bundle, tmp_path: Path) -> I
         else:
             opened = open_backend(name, **OPTIONS.get(name, {}))
     except EdgeSRError as error:
-        if name in ON_THE_CPU:
+        if name in ON_THE_CPU and name not in OPTIONAL:
             raise
         pytest.skip(f"{name} cannot run here: {error}")
     with Tidy(opened) as tidy:
         yield tidy
+
+
+@pytest.fixture(params=["onnxruntime", *OPTIONAL])
+def real(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """What reads ONNX files on the CPU."""
+    if request.param in OPTIONAL:
+        pytest.importorskip(request.param)
+    with open_backend(request.param, threads=1) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -552,46 +562,44 @@ def test_the_fake_fails_when_it_is_told_to(bundle: Bundle) -> None:
         assert backend.runs == 2
 
 
-# ---- ONNX Runtime alone
+# ---- what reads ONNX files on the CPU
 
 
 @each_component
-def test_onnx_runtime_agrees_with_the_golden_values(
-    ort: Backend, bundle: Bundle, component: Component
-) -> None:
+def test_it_agrees_with_the_golden_values(real: Backend, bundle: Bundle, component: Component) -> None:
     golden = bundle.golden()
-    engine = load(ort, bundle, component)
-    got = run(ort, engine, {s.name: golden[f"{component}.{s.name}"] for s in engine.inputs})
+    engine = load(real, bundle, component)
+    got = run(real, engine, {s.name: golden[f"{component}.{s.name}"] for s in engine.inputs})
     for name, value in got.items():
         # ONNX's reference evaluator sums in another order; values are of magnitude 1.
         np.testing.assert_allclose(value, golden[f"{component}.{name}"], rtol=0, atol=1e-5, err_msg=name)
 
 
-def test_onnx_runtime_uses_as_many_threads_as_it_is_given_or_may_have() -> None:
-    assert open_backend("onnxruntime", threads=3).describe()["threads"] == "3"
-    assert int(open_backend("onnxruntime").describe()["threads"]) >= 1
+def test_it_uses_as_many_threads_as_it_is_given_or_may_have(real: Backend) -> None:
+    assert open_backend(real.name, threads=3).describe()["threads"] == "3"
+    assert int(open_backend(real.name).describe()["threads"]) >= 1
 
 
 @pytest.mark.parametrize(
     "size", [0, 1, 100, -1, None], ids=["empty", "a byte", "torn", "cut short", "garbage"]
 )
 def test_a_file_that_is_no_graph_is_refused(
-    ort: Backend, bundle: Bundle, tmp_path: Path, size: int | None
+    real: Backend, bundle: Bundle, tmp_path: Path, size: int | None
 ) -> None:
     graph = bundle.graph(Component.STEP, Precision.FP32)
     data = np.random.default_rng(0).bytes(1000) if size is None else graph.path.read_bytes()[:size]
     (tmp_path / "step.onnx").write_bytes(data)
-    with pytest.raises(BackendError, match=r"onnxruntime .* refuses step\.onnx") as caught:
-        ort.load(replace(graph, path=tmp_path / "step.onnx"))
+    with pytest.raises(BackendError, match=rf"{real.name} .* refuses step\.onnx") as caught:
+        real.load(replace(graph, path=tmp_path / "step.onnx"))
 
     assert caught.value.__cause__ is not None
     assert "\n" not in caught.value.message
 
 
-def test_a_missing_graph_file_is_refused(ort: Backend, bundle: Bundle, tmp_path: Path) -> None:
+def test_a_missing_graph_file_is_refused(real: Backend, bundle: Bundle, tmp_path: Path) -> None:
     graph = bundle.graph(Component.STEP, Precision.FP32)
     with pytest.raises(BackendError, match=r"refuses none\.onnx"):
-        ort.load(replace(graph, path=tmp_path / "none.onnx"))
+        real.load(replace(graph, path=tmp_path / "none.onnx"))
 
 
 @pytest.mark.parametrize(
@@ -606,12 +614,29 @@ def test_a_missing_graph_file_is_refused(ort: Backend, bundle: Bundle, tmp_path:
     ids=str,
 )
 def test_a_graph_whose_tensors_are_not_the_bundle_s_is_refused(
-    ort: Backend, bundle: Bundle, other: TensorSpec
+    real: Backend, bundle: Bundle, other: TensorSpec
 ) -> None:
     graph = bundle.graph(Component.ENCODER, Precision.FP32)
     with pytest.raises(BackendError, match="the bundle names inputs") as caught:
-        ort.load(replace(graph, inputs=(other,)))
+        real.load(replace(graph, inputs=(other,)))
     assert caught.value.hint == "export the bundle again"
+
+
+def test_a_bound_buffer_lives_as_long_as_the_binding(real: Backend, bundle: Bundle) -> None:
+    engine, stream = load(real, bundle, Component.ENCODER), real.stream()
+    buffers = allocate(real, engine)
+    binding, output = engine.bind(buffers), buffers["features"]
+    values = values_for(engine)
+    put(real, buffers["image"], values["image"])
+    del buffers
+    trash = [np.full((2, 1, 64, 64), SENTINEL) for _ in range(50)]  # takes what would have been freed
+    binding.enqueue(stream)
+
+    assert np.array_equal(fetch(real, output), run(real, engine, values)["features"])
+    assert all((array == SENTINEL).all() for array in trash)
+
+
+# ---- ONNX Runtime alone
 
 
 def picking_graph(folder: Path) -> Graph:
@@ -641,17 +666,3 @@ def test_a_run_that_fails_is_a_backend_error_and_the_next_one_works(ort: Backend
     put(ort, buffers["image"], np.array([[1, 2]], np.float32))
     binding.enqueue(stream)
     assert fetch(ort, buffers["output"]).tolist() == [[11, 12]]
-
-
-def test_a_bound_buffer_lives_as_long_as_the_binding(ort: Backend, bundle: Bundle) -> None:
-    engine, stream = load(ort, bundle, Component.ENCODER), ort.stream()
-    buffers = allocate(ort, engine)
-    binding, output = engine.bind(buffers), buffers["features"]
-    values = values_for(engine)
-    put(ort, buffers["image"], values["image"])
-    del buffers
-    trash = [np.full((2, 1, 64, 64), SENTINEL) for _ in range(50)]  # takes what would have been freed
-    binding.enqueue(stream)
-
-    assert np.array_equal(fetch(ort, output), run(ort, engine, values)["features"])
-    assert all((array == SENTINEL).all() for array in trash)

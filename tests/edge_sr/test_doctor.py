@@ -27,6 +27,7 @@ Install = Callable[..., None]
 FULL = {"onnxruntime": "1.23.2", "tensorrt": "10.3.0", "cuda-bindings": "12.9.2"}
 """What a Jetson has once it is set up, besides JetPack's OpenCV."""
 
+HIDDEN = ("onnxruntime", "openvino", "cv2", "cuda")
 MODULES = {"onnxruntime-gpu": "onnxruntime", "opencv-python": "cv2", "cuda-bindings": "cuda/bindings"}
 
 
@@ -37,7 +38,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     own = [path for path in sys.path if "-packages" not in path]
     monkeypatch.setattr(sys, "path", [str(folder), *own])
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("onnxruntime", "cv2", "cuda")]:
+    for name in [name for name in sys.modules if name.partition(".")[0] in HIDDEN]:
         monkeypatch.delitem(sys.modules, name)
     return folder
 
@@ -262,6 +263,13 @@ def test_both_onnxruntimes_at_once_are_a_warning(install: Install, tmp_path: Pat
 def test_without_onnxruntime_the_cpu_road_is_closed(tree: str, fix: str, tmp_path: Path) -> None:
     finding = the(diagnose(tree, tmp_path), "onnxruntime")
     assert finding.blocks == ("onnxruntime",) and fix in finding.hint
+
+
+def test_openvino_is_told_where_it_is_and_missed_by_nobody(install: Install, tmp_path: Path) -> None:
+    install({"onnxruntime": "1.23.2"})
+    assert not found(diagnose(PC_PLAIN, tmp_path / "without"), "openvino")
+    install({"openvino": "2026.4.1"})
+    assert the(diagnose(PC_PLAIN, tmp_path / "with"), "openvino").message.startswith("2026.4.1")
 
 
 def test_an_opencv_from_pip_shadows_jetpacks(install: Install, tmp_path: Path) -> None:

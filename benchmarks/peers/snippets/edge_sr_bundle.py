@@ -13,9 +13,9 @@ from edge_sr.pipeline import Upscaler
 from edge_sr.spec import Precision
 
 
-def load(folder: Path, threads: int, precision: str) -> Upscaler:
+def load(folder: Path, threads: int, precision: str, name: str) -> Upscaler:
     """Opens a bundle."""
-    backend = open_backend("onnxruntime", threads=threads)
+    backend = open_backend(name, threads=threads)
     return Upscaler(Bundle.open(folder), backend, precision=Precision(precision))
 
 
