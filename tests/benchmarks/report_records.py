@@ -34,7 +34,8 @@ def unchanged(_content: Json) -> None:
 def load(name: str, bundle: Bundle, pairs: Pairs) -> Json:
     """A result of a bundle and its images."""
     content: Json = json.loads((RESULTS / FILES[name]).read_text(encoding="utf-8"))
-    content["bundle"] |= {"digest": bundle.digest, "name": bundle.manifest.name}
+    manifest = bundle.manifest
+    content["bundle"] |= {"digest": bundle.digest, "name": manifest.name, "version": manifest.version}
     if "data" in content:
         facts = pairs.facts(degradation="made up", operator="cubic")
         content["data"] = facts.model_dump(mode="json")
