@@ -72,6 +72,14 @@ train: $(ALL)  ## train the shipped models on DATA=FOLDER and write their bundle
 	$(BIN)/python -m export bundle --vae $(RUNS)/vae --unet $(RUNS)/unet --decoder $(RUNS)/decoder --out $(RUNS)/cxr-x4
 	$(BIN)/python -m export train-regression $(TRAIN) --train "$(DATA)/train" --out $(RUNS)/cnn $(SMALL) --iterations 4000 --learning-rate 0.001
 	$(BIN)/python -m export bundle --regression $(RUNS)/cnn --out $(RUNS)/cxr-x4-cnn
+	for name in cxr-x4 cxr-x4-cnn; do \
+	    set -- --bundle "$(RUNS)/$$name" && $(BIN)/python -m calibration record "$$@" --images "$(DATA)/train" \
+	        --reduce-to 64 --count 32 --out "$(RUNS)/$$name.npz" && \
+	    $(BIN)/python -m calibration sensitivity "$$@" --recording "$(RUNS)/$$name.npz" --images "$(DATA)/val" \
+	        --count 4 --budget 1.3 --out "$(RUNS)/$$name-plan" && \
+	    $(BIN)/python -m calibration quantize "$$@" --plan "$(RUNS)/$$name-plan/plan.json" && \
+	    $(BIN)/python -m calibration consistency "$$@" --pairs "$(DATA)/val" --data "the pairs of val" || exit 1; \
+	done
 
 report: $(ALL)  ## one page of what benchmarks/results has of the default bundle, on PAIRS=FOLDER; pictures to docs/
 	@[ -d "$(PAIRS)/hr_256" ] || { echo "no $(PAIRS)/hr_256; name the images with: make report PAIRS=FOLDER" >&2; exit 1; }
