@@ -139,13 +139,13 @@ def estimate(values: npt.ArrayLike) -> Estimate:
 
 
 def seed_diversity(images: Mapping[str, Gray], pairs: Pairs) -> DiversityFacts | None:
-    """Whether seeds differ where the error is; None for a single seed.
+    """Whether seeds differ where the error is; None for a single seed, or where there is no mean image.
 
     Args:
         images: Row -> (S, N, H, W).
         pairs: What they are held against.
     """
-    if len(images[MODEL]) < 2:
+    if len(images[MODEL]) < 2 or MEAN not in images:
         return None
     found = diversity(images[MODEL], images[MEAN][0], pairs.hr_pixels)
     values = {name: tuple(map(rounded, getattr(found, name))) for name in CORRELATIONS}
@@ -157,10 +157,10 @@ def _notices(rows: set[str], model: Mapping[str, Table]) -> tuple[str, ...]:
     notices = []
     if LPIPS_NAME not in model:
         notices.append("LPIPS is left out: name the folder of its weights with --lpips")
-    has_loop = bool(rows & set(CONTROLS))
-    if has_loop and CEILING not in rows:
+    has_loop, has_latent = bool(rows & set(CONTROLS)), MEAN in rows
+    if has_latent and CEILING not in rows:
         notices.append("the autoencoder's ceiling is left out: name the run that trained it with --vae")
-    if has_loop and ZERO not in rows:
+    if has_latent and ZERO not in rows:
         notices.append("the zero latent is left out: the decoder graph does not name the latent's scale")
     seeds, images = next(iter(model.values())).shape
     if has_loop and seeds < 3:

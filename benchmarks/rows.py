@@ -113,6 +113,7 @@ def plan_rows(bundle: Bundle, presets: Sequence[str], extras: Extras) -> list[Ro
             f"bundle {bundle.manifest.name} has no preset {', '.join(unknown)}",
             hint=f"it has {', '.join(diffusion.presets)}",
         )
+    has_decoder = Component.DECODER in bundle.manifest.graphs
     default = diffusion.presets[diffusion.default]
     others = [name for name in dict.fromkeys(presets) if name != diffusion.default]
     once = default.model_copy(update={"steps": 1})
@@ -133,6 +134,7 @@ def plan_rows(bundle: Bundle, presets: Sequence[str], extras: Extras) -> list[Ro
     ]
     needs = {CEILING: extras.autoencoder, TRUE_LATENT: extras.autoencoder, ZERO: extras.zero}
     left_out = {key for key, need in needs.items() if need is None}
+    left_out |= set() if has_decoder else {MEAN, TRAINING_MEAN, *needs}  # in pixel space
     return [row for row in rows if row.key not in left_out]
 
 
@@ -181,7 +183,7 @@ class Runner:
     def draw(self, lr: Float, preset: Preset, *, seed: int, index: int = 0) -> Float:
         """One sample of each LR tile (N, 1, t, t), before it is rounded: (N, 1, T, T) in [-1, 1]."""
         engine = self.upscaler.tile_engine(preset, len(lr))
-        output = np.empty(engine.buffers[OUTPUT].shape, np.float32)
+        output = np.empty(engine.output.shape, np.float32)
         engine.run(lr, *draw_noise(engine, preset, seed=seed, sample=index), output)
         return output
 
@@ -274,6 +276,8 @@ def _plain_images(runner: Runner, lr: Float, hr: Float, extras: Extras) -> dict[
     bicubic = np.stack([resize_bicubic(image, manifest.scale) for image in to_gray(lr)])
     if manifest.diffusion is None:
         return {BICUBIC: bicubic, MODEL: to_gray(runner.run(Component.DECODER, {IMAGE: lr})[OUTPUT])}
+    if Component.DECODER not in manifest.graphs:
+        return {BICUBIC: bicubic}
     encoded = runner.encode(lr)
     zeros = np.zeros(runner.latent_shape(len(lr)), np.float32)
     made = {

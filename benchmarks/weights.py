@@ -55,6 +55,8 @@ def read_weights(bundle: Bundle, component: Component) -> GraphWeights:
 
 def latent_scale(bundle: Bundle) -> tuple[Array, Array] | None:
     """Mean and deviation of the latent in training, (L, 1, 1) each; None where no name tells them."""
+    if Component.DECODER not in bundle.manifest.graphs:
+        return None
     named = read_weights(bundle, Component.DECODER).named
     mean, std = named.get("latent_mean"), named.get("latent_std")
     return None if mean is None or std is None else (mean[0], std[0])
