@@ -6,12 +6,12 @@ import torch
 
 from edge_sr.schedule import Schedule, coefficients
 from export.graphs import StepGraph
-from export.models.unet_lite import UNetLite
+from export.models.denoiser import Denoiser
 
 
 @torch.no_grad()
 def sample_latents(
-    unet: UNetLite,
+    unet: Denoiser,
     condition: torch.Tensor,
     schedule: Schedule,
     *,

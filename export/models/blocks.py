@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 GROUP_CHANNELS = 16  # channels a normalisation group: wide enough for stable statistics at 8x8
+Groups = int | None  # normalisation groups of every layer; None for groups of `GROUP_CHANNELS`
 
 
 class PlainBlock(nn.Module):
@@ -34,12 +35,21 @@ class TimedBlock(nn.Module):
     The scale-and-shift form is Dhariwal and Nichol 2021, section 3 (adaptive group normalisation).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, embedding: int) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        embedding: int,
+        *,
+        groups: Groups = None,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(in_channels // GROUP_CHANNELS, in_channels)
+        self.dropout = dropout
+        self.norm1 = nn.GroupNorm(groups or in_channels // GROUP_CHANNELS, in_channels)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.modulation = nn.Linear(embedding, 2 * out_channels)
-        self.norm2 = nn.GroupNorm(out_channels // GROUP_CHANNELS, out_channels)
+        self.norm2 = nn.GroupNorm(groups or out_channels // GROUP_CHANNELS, out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         same = in_channels == out_channels
         self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
@@ -53,8 +63,8 @@ class TimedBlock(nn.Module):
         x = x if skip is None else torch.cat([x, skip], dim=1)
         scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)  # (N, C', 1, 1) each
         h = self.conv1(functional.silu(self.norm1(x)))
-        h = self.norm2(h) * (1 + scale) + shift
-        return self.shortcut(x) + self.conv2(functional.silu(h))
+        h = functional.silu(self.norm2(h) * (1 + scale) + shift)
+        return self.shortcut(x) + self.conv2(functional.dropout(h, self.dropout, self.training))
 
 
 class SplitBlock(nn.Module):
@@ -68,7 +78,8 @@ class SplitBlock(nn.Module):
     def __init__(self, block: TimedBlock, x_channels: int) -> None:
         super().__init__()
         parts = (slice(0, x_channels), slice(x_channels, None))
-        if x_channels % GROUP_CHANNELS or isinstance(block.shortcut, nn.Identity):
+        group = block.norm1.num_channels // block.norm1.num_groups
+        if x_channels % group or isinstance(block.shortcut, nn.Identity):
             raise ValueError(f"a block of {x_channels} + ... channels cannot be split")
         self.norm1_x, self.norm1_skip = (_norm_part(block.norm1, part) for part in parts)
         self.conv1_x, self.conv1_skip = (_conv_part(block.conv1, p, bias=p is parts[0]) for p in parts)
@@ -105,10 +116,10 @@ def _conv_part(conv: nn.Conv2d, part: slice, *, bias: bool) -> nn.Conv2d:
 class Attention(nn.Module):
     """Self-attention over the pixels of a small feature map, with a residual (Ho et al. 2020)."""
 
-    def __init__(self, channels: int, heads: int) -> None:
+    def __init__(self, channels: int, heads: int, *, groups: Groups = None) -> None:
         super().__init__()
         self.heads = heads
-        self.norm = nn.GroupNorm(channels // GROUP_CHANNELS, channels)
+        self.norm = nn.GroupNorm(groups or channels // GROUP_CHANNELS, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = nn.Conv2d(channels, channels, 1)
         nn.init.zeros_(self.out.weight)

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from export.models.blocks import Attention, SplitBlock, TimedBlock
+from export.models.denoiser import Denoiser
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class TimeEmbedding(nn.Module):
         return self.mlp(torch.cat([angles.cos(), angles.sin()], dim=-1))
 
 
-class UNetLite(nn.Module):
+class UNetLite(Denoiser):
     """Predicts v from the noisy latent, the timestep embedding and the condition."""
 
     def __init__(self, config: UNetConfig) -> None:
@@ -83,12 +84,8 @@ class UNetLite(nn.Module):
         nn.init.zeros_(self.conv_out.weight)
         nn.init.zeros_(self.conv_out.bias)
 
-    def forward(self, x: torch.Tensor, timesteps: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        """x: (N, L, h, w), timesteps: (N,) int64, condition: (N, K, h, w) -> v: (N, L, h, w)."""
-        return self.denoise(x, self.time(timesteps), condition)
-
     def denoise(self, x: torch.Tensor, embedding: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        """The same from the embedding's rows (N, D) instead of timesteps: what is exported."""
+        """x: (N, L, h, w), embedding: (N, D), condition: (N, K, h, w) -> v: (N, L, h, w)."""
         h0 = self.conv_in(torch.cat([x, condition], dim=1))
         for block in self.enc0:
             h0 = block(h0, embedding)
