@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -183,6 +184,29 @@ def train_unet(vae: Path, pairs: int, batch: int, **options: Any) -> None:
     fit(task, _train_options(options))
 
 
+@cli.command("train-sr3")
+@originals_options
+@training_options
+@click.option(
+    "--size", type=click.Choice(["lite", "paper"]), default="lite", help="Of the network; paper: 202 M."
+)
+@click.option("--attention/--no-attention", default=True, help="Self-attention on the coarse maps.")
+@click.option("--noise", type=click.Choice(["cosine", "linear"]), default="cosine", help="Noise schedule.")
+@click.option("--batch", type=COUNT, default=16, help="Crops an iteration.")
+@click.option("--crop", default=64, help="Side of a training crop in HR pixels, a multiple of 16.")
+def train_sr3(size: str, attention: bool, noise: str, batch: int, crop: int, **options: Any) -> None:
+    """Train SR3, diffusion in pixel space: no autoencoder, the enlarged LR image beside the noisy one."""
+    from export.models.sr3 import LITE, PAPER
+    from export.train import fit, require_device
+    from export.train_sr3 import SR3Task
+
+    require_device(options["device"])
+    config = LITE if size == "lite" else PAPER
+    config = config if attention else replace(config, attention=())
+    task = SR3Task(config, noise=noise, batch=batch, crop=crop, seed=options["seed"], **_data(options))
+    fit(task, _train_options(options))
+
+
 @cli.command("train-decoder")
 @training_options
 @click.option("--vae", type=FOLDER, required=True, help=VAE_HELP)
@@ -215,41 +239,66 @@ def train_decoder(vae: Path, unet: Path, samples: int, batch: int, crop: int, **
 @click.option("--unet", type=FOLDER, help="The run of train-unet.")
 @click.option("--decoder", type=FOLDER, help="The run of train-decoder.  [default: the autoencoder's own]")
 @click.option("--regression", type=FOLDER, help="A run of train-regression alone, in place of those three.")
+@click.option("--sr3", type=FOLDER, help="A run of train-sr3 alone, in place of those three.")
 @click.option("--out", type=FOLDER, required=True, help="The bundle's folder; an older one is replaced.")
 @click.option(
     "--card",
     type=FILE,
     help="What people are told of the model, and its presets.  [default: export/cards/cxr-x4.json; with "
-    "--regression cxr-x4-cnn.json]",
+    "--regression cxr-x4-cnn.json, with --sr3 cxr-x4-sr3.json]",
 )
 def bundle(
     vae: Path | None,
     unet: Path | None,
     decoder: Path | None,
     regression: Path | None,
+    sr3: Path | None,
     out: Path,
     card: Path | None,
 ) -> None:
     """Export a trained model to a bundle, each graph verified against torch.
 
-    A latent diffusion model is given by --vae and --unet, a regression by --regression.
+    A latent diffusion model is given by --vae and --unet, a regression by --regression, diffusion in pixel
+    space by --sr3.
     """
     from export.bundle import phantom, read_card, write_bundle
-    from export.families import Family, load_model, load_regression_model
+    from export.families import Family, load_model, load_regression_model, load_sr3_model
 
     cards = Path(__file__).parent / "cards"
     model: Family
-    if vae and unet and not regression:
+    if vae and unet and not (regression or sr3):
         told, model = read_card(card or cards / "cxr-x4.json"), load_model(vae, unet, decoder_run=decoder)
-    elif regression and not (vae or unet or decoder):
+    elif regression and not (vae or unet or decoder or sr3):
         told, model = read_card(card or cards / "cxr-x4-cnn.json"), load_regression_model(regression)
+    elif sr3 and not (vae or unet or decoder or regression):
+        told, model = read_card(card or cards / "cxr-x4-sr3.json"), load_sr3_model(sr3)
     else:
-        raise click.UsageError("give --vae and --unet, or --regression alone")
-    commands = tuple(_command(run) for run in (vae, unet, decoder, regression) if run is not None)
+        raise click.UsageError("give --vae and --unet, or --regression alone, or --sr3 alone")
+    runs = (vae, unet, decoder, regression, sr3)
+    commands = tuple(_command(run) for run in runs if run is not None)
     image = phantom(told["tile"], told["channels"])
     written = write_bundle(model, told, out, image=image, commands=commands)
     size = sum(path.stat().st_size for path in out.iterdir())
     click.echo(f"{out}: {written.manifest.name}, {size / 1e6:.1f} MB, digest {written.digest[:12]}")
+
+
+@cli.command("untrained-sr3")
+@click.option("--size", type=click.Choice(["lite", "paper", "paper-x8"]), default="paper")
+@click.option("--colour", is_flag=True, help="RGB instead of gray.")
+@click.option("--steps", type=COUNT, default=2, help="Of the loop that its golden values go through.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of the weights.")
+@click.option("--out", type=FOLDER, required=True, help="The bundle's folder; an older one is replaced.")
+def untrained_sr3(size: str, colour: bool, steps: int, seed: int, out: Path) -> None:
+    """Export SR3 with random weights: what a size costs on a device, before anybody trains it."""
+    from export.bundle import phantom, write_bundle
+    from export.families import untrained_sr3_model
+
+    model, card = untrained_sr3_model(size, channels=3 if colour else 1, steps=steps, seed=seed)
+    image = phantom(card["tile"], card["channels"])
+    command = shlex.join(["python", "-m", "export", "untrained-sr3", "--size", size, "--seed", str(seed)])
+    written = write_bundle(model, card, out, image=image, commands=(command,))
+    size_mb = sum(path.stat().st_size for path in out.iterdir()) / 1e6
+    click.echo(f"{out}: {written.manifest.name}, {size_mb:.1f} MB, digest {written.digest[:12]}")
 
 
 def _data(options: dict[str, Any]) -> dict[str, Any]:

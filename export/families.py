@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,8 +15,10 @@ from edge_sr.bundle import Bundle, array_file
 from edge_sr.errors import ConfigError
 from edge_sr.pipeline import make_schedule
 from edge_sr.spec import IMAGE, LATENT, OUTPUT, Component
-from export.graphs import Geometry, GraphModule, LatentScale, RegressionGraph, graph_modules
+from export.graphs import Geometry, GraphModule, LatentScale, RegressionGraph, graph_modules, pixel_modules
 from export.models.autoencoder import Autoencoder
+from export.models.denoiser import Denoiser
+from export.models.sr3 import SIZES, SR3, untrained
 from export.models.unet_lite import UNetLite
 from export.models.vae import LREncoder, VAEConfig
 from export.sampling import sample_latents
@@ -24,6 +26,7 @@ from export.to_onnx import round_weights
 from export.train import load_weights
 from export.train_decoder import use_decoder
 from export.train_regression import load_regression
+from export.train_sr3 import NOISES, diffusion_fields, load_sr3
 from export.train_unet import load_unet, load_vae
 
 Float = npt.NDArray[np.float32]
@@ -82,16 +85,61 @@ class Model:
         written = {f"encoder.{name}": value for name, value in encoded.items()}
         return {IMAGE: image, "noise": noise, LATENT: latent, OUTPUT: output, **written}
 
-    @torch.no_grad()
     def loop(self, card: Mapping[str, Any], folder: Path, geometry: Geometry) -> dict[str, Any]:
         """With the time embedding's table."""
-        table = self.unet.time(torch.arange(self.diffusion["timesteps"])).numpy().astype(np.float16)
-        return {
-            "latent": {"channels": self.unet.config.latent_channels, "factor": geometry.factor},
-            "conditioning": {"kind": "encoder"},
-            "diffusion": {**self.diffusion, "presets": card["presets"], "default": card["default"]},
-            "time_embedding": array_file(folder, "time_embedding.npy", table),
-        }
+        return _loop_fields(self.unet, self.diffusion, card, folder, geometry)
+
+
+@dataclass(frozen=True)
+class PixelModel:
+    """A trained diffusion model in pixel space, with its weights rounded to FP16: no autoencoder.
+
+    Attributes:
+        network: The denoiser.
+        diffusion: Prediction type, training noise schedule and clip, as the manifest has them.
+    """
+
+    network: SR3
+    diffusion: dict[str, Any]
+
+    def modules(self) -> dict[Component, GraphModule]:
+        """Encoder, which enlarges the LR image, and step."""
+        return pixel_modules(self.network)
+
+    @torch.no_grad()
+    def golden(self, bundle: Bundle, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The loop's ends, the last of which is the output, and the condition."""
+        preset = bundle.diffusion.presets[bundle.diffusion.default]
+        (condition,) = self.modules()[Component.ENCODER](image)
+        latent, noise = sample_latents(
+            self.network,
+            condition,
+            make_schedule(bundle, preset),
+            seed=0,
+            noise_scale=preset.noise_scale,
+            embeddings=torch.from_numpy(bundle.time_embedding()),
+            is_quiet=True,
+        )
+        loop = {"noise": noise, LATENT: latent, OUTPUT: latent}
+        return {IMAGE: image, **loop, "encoder.condition": condition}
+
+    def loop(self, card: Mapping[str, Any], folder: Path, geometry: Geometry) -> dict[str, Any]:
+        """With the time embedding's table."""
+        return _loop_fields(self.network, self.diffusion, card, folder, geometry)
+
+
+@torch.no_grad()
+def _loop_fields(
+    denoiser: Denoiser, diffusion: dict[str, Any], card: Mapping[str, Any], folder: Path, geometry: Geometry
+) -> dict[str, Any]:
+    """The manifest's fields of a loop whose condition an encoder makes; writes the time embedding's table."""
+    table = denoiser.time(torch.arange(diffusion["timesteps"])).numpy().astype(np.float16)
+    return {
+        "latent": {"channels": denoiser.config.latent_channels, "factor": geometry.factor},
+        "conditioning": {"kind": "encoder"},
+        "diffusion": {**diffusion, "presets": card["presets"], "default": card["default"]},
+        "time_embedding": array_file(folder, "time_embedding.npy", table),
+    }
 
 
 @dataclass(frozen=True)
@@ -142,6 +190,52 @@ def load_model(vae_run: Path, unet_run: Path, *, decoder_run: Path | None = None
     for network in (vae, unet):
         round_weights(network)
     return Model(vae, unet, scale, diffusion)
+
+
+def load_sr3_model(run: Path) -> PixelModel:
+    """The averaged weights of a run of train-sr3, rounded.
+
+    Raises:
+        ConfigError: It holds no weights, or those of something else.
+        ExportError: A weight that FP16 cannot hold.
+    """
+    network, diffusion = load_sr3(run)
+    round_weights(network)
+    return PixelModel(network, diffusion)
+
+
+def untrained_sr3_model(
+    size: str, *, channels: int, steps: int, seed: int
+) -> tuple[PixelModel, dict[str, Any]]:
+    """SR3 with random weights, and a card that says so.
+
+    Args:
+        size: One of `export.models.sr3.SIZES`.
+        channels: 1 for gray, 3 for colour.
+        steps: Of its one preset.
+        seed: Of the weights.
+    """
+    config = replace(SIZES[size], image_channels=channels)
+    network = untrained(config, seed=seed)
+    round_weights(network)
+    card = {
+        "name": f"sr3-{size}-untrained",
+        "version": "0",
+        "description": "SR3 with random weights: what its graphs cost, and nothing else.",
+        "scale": config.scale,
+        "channels": channels,
+        "tile": config.side // config.scale,
+        "overlap": config.side // config.scale // 4,
+        "degradation": "cubic",
+        "data": "none",
+        "data_licence": "none",
+        "weights_licence": "Apache-2.0",
+        "intended_use": "To measure what the graphs cost on a device.",
+        "limits": ["Its weights are random: it makes noise, and no image."],
+        "presets": {"default": {"sampler": "ddim", "steps": steps, "spacing": "leading"}},
+        "default": "default",
+    }
+    return PixelModel(network, diffusion_fields(NOISES["cosine"])), card
 
 
 def load_regression_model(run: Path) -> RegressionModel:

@@ -5,7 +5,8 @@
               time_embedding, condition                   -> x_next, x0
     decoder   latent, and what it reads of the encoder    -> output
 
-A regression is a decoder alone, image -> output.
+A regression is a decoder alone, image -> output. Diffusion in pixel space has no decoder, and its encoder is
+the enlargement of the LR image: the loop ends at the output.
 
 Our own decoder reads the encoder's features and mean; one that knows nothing of the LR image reads the latent
 alone. Skips are not concatenated in what is exported: see `split_skips`. The latent is standardised here: the
@@ -22,6 +23,9 @@ from torch import nn
 
 from edge_sr.spec import COEFFICIENTS, IMAGE, LATENT, OUTPUT, Component
 from export.models.autoencoder import Autoencoder
+from export.models.denoiser import Denoiser
+from export.models.sr3 import SR3, BicubicEncoder
+from export.models.sr3 import split_skips as split_sr3
 from export.models.unet_lite import UNetLite, split_skips
 from export.models.vae import LREncoder
 
@@ -53,7 +57,7 @@ class EncoderGraph(nn.Module):
 class StepGraph(nn.Module):
     """One whole step of the sampler: the denoiser and the update around it."""
 
-    def __init__(self, unet: UNetLite) -> None:
+    def __init__(self, unet: Denoiser) -> None:
         super().__init__()
         self.inputs = ("x", "x0_previous", "noise", "coefficients", "time_embedding", "condition")
         self.outputs = ("x_next", "x0")
@@ -108,7 +112,21 @@ class RegressionGraph(nn.Module):
         return mean
 
 
-GraphModule = EncoderGraph | StepGraph | DecoderGraph | RegressionGraph
+class ConditionGraph(nn.Module):
+    """image -> condition: the LR image, enlarged."""
+
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        self.inputs = (IMAGE,)
+        self.outputs = ("condition",)
+        self.enlarge = BicubicEncoder(scale)
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor]:
+        """image: (N, C, h, w) -> condition (N, C, H, W)."""
+        return (self.enlarge(image),)
+
+
+GraphModule = EncoderGraph | StepGraph | DecoderGraph | RegressionGraph | ConditionGraph
 
 
 def graph_modules(vae: Autoencoder, unet: UNetLite, scale: LatentScale) -> dict[Component, GraphModule]:
@@ -121,6 +139,15 @@ def graph_modules(vae: Autoencoder, unet: UNetLite, scale: LatentScale) -> dict[
     for module in modules.values():
         module.eval()
     return modules
+
+
+def pixel_modules(network: SR3) -> dict[Component, GraphModule]:
+    """The two graphs of diffusion in pixel space, in evaluation mode."""
+    step = StepGraph(split_sr3(network))
+    return {
+        Component.ENCODER: ConditionGraph(network.config.scale).eval(),
+        Component.STEP: step.eval(),
+    }
 
 
 @torch.no_grad()
@@ -160,7 +187,10 @@ class Geometry:
 
 @torch.no_grad()
 def measure(modules: dict[Component, GraphModule], inputs: dict[str, torch.Tensor]) -> Geometry:
-    """The sizes, from one run of the decoder."""
+    """The sizes, from one run of the decoder; without one, the loop runs on the image itself."""
+    if Component.DECODER not in modules:
+        x = inputs["x"]
+        return Geometry(x.shape[1], x.shape[-1] // inputs[IMAGE].shape[-1], factor=1)
     decoder = modules[Component.DECODER]
     output = decoder(*(inputs[name] for name in decoder.inputs))
     side = output.shape[-1]
