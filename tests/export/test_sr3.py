@@ -310,17 +310,6 @@ def test_it_is_recorded_and_quantised_and_its_graphs_are_lint_free(quantised: Bu
         assert 0 < error < bound
 
 
-@pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="pip install tensorrt-rtx-cu13")
-@pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16, Precision.INT8_FP16], ids=str)
-def test_tensorrt_compiles_every_graph(quantised: Bundle, precision: Precision) -> None:
-    from calibration.trt_verdict import judge_graph, open_rtx
-
-    library = open_rtx()
-    for component in quantised.manifest.components:
-        verdict = judge_graph(quantised.graph(component, precision), library, quantised.manifest)
-        assert verdict.is_good, verdict.findings
-
-
 def test_the_step_graph_takes_any_denoiser(pixel: Bundle) -> None:
     step = StepGraph(tiny_sr3())
     x, row = noise(1, 1, 32, 32), noise(1, 16)
