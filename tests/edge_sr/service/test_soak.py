@@ -97,8 +97,11 @@ def test_memory_files_threads_and_costs_stay_as_they_are(bundle: Path, batch: in
         after, later, (early, late) = held(pid), cost_ms(served), waits_ms(answers)
         LOG.info("%d images, %s; %s, then %s", len(answers), dict(refused), before, after)
         LOG.info("a minute: %s MiB; an image: %.2f ms, then %.2f ms", found, cost, later)
+        sixths = [round(float(np.mean(part)), 1) for part in np.array_split(samples.memory_mib, 6)]
+        LOG.info("MiB, by sixths of the time: %s; refused: %d", sixths, sum(a.status == 429 for a in answers))
         LOG.info("waits, lower quartile: %.2f ms in the first sixth, %.2f ms in the last", early, late)
-        assert {answer.status for answer in answers} == {200}
+        assert {answer.status for answer in answers} <= {200, 429}
+        assert sum(answer.status == 200 for answer in answers) > 0.99 * len(answers)
         assert not [status for status in refused if status >= 500]
         assert found.low * minutes < GROWTH * before.memory_mib, "memory grows"
         assert later < SLOWER * cost, "images cost more and more"
