@@ -5,13 +5,15 @@ Each reads by name what there is by then: `image`, what graphs before it wrote, 
     all three        a latent diffusion model
     encoder, step    diffusion in pixel space: its latent is the image, and the loop ends at the output
     step             the same, but the step reads the LR image by itself
+    step, decoder    a latent diffusion model whose step reads the LR image as it is
     decoder          a plain network, image -> output: no loop, hence no latent, diffusion or time embedding
 What describes the loop comes with a step graph, and only with it.
 
 History of the format:
     1  first version
     2  consistency, what true images give for a result's residual; version 1 opens as before, without it
-    3  graphs may be absent; versions 1 and 2 open as before, with all three
+    3  graphs may be absent, a preset may have an offset, a loop may end at the first noise level; versions 1
+       and 2 open as before, with all three graphs and neither
 """
 
 from __future__ import annotations
@@ -133,7 +135,7 @@ class Latent(Record):
     Zero mean and unit variance a channel before a decoder; without one, the image itself in [-1, 1].
 
     Attributes:
-        channels: Channels.
+        channels: Channels, and those in which a model keeps the noise of its condition.
         factor: HR pixels a latent pixel, along each axis.
     """
 
@@ -151,7 +153,7 @@ class Preset(Record):
     """A way to run the loop.
 
     Attributes:
-        sampler, steps, spacing, eta: See `edge_sr.schedule.build_schedule`.
+        sampler, steps, spacing, offset, eta: See `edge_sr.schedule.build_schedule`.
         start: Share of the noise chain that is run, in (0, 1].
         noise_scale: What the first noise is multiplied by: below 1, less is invented.
         samples: Samples whose mean is the result.
@@ -160,6 +162,7 @@ class Preset(Record):
     sampler: Literal["ddpm", "ddim", "dpmpp_2m", "lcm"]
     steps: Count
     spacing: Literal["leading", "trailing"] = "trailing"
+    offset: Annotated[int, Field(ge=0)] = 0
     eta: Annotated[float, Field(ge=0, le=1)] = 0.0
     start: Annotated[float, Field(gt=0, le=1)] = 1.0
     noise_scale: Annotated[float, Field(ge=0, le=2)] = 1.0
@@ -183,6 +186,7 @@ class Diffusion(Record):
         prediction: What the network predicts.
         noise_schedule, timesteps, beta_start, beta_end, zero_terminal_snr: The training noise schedule.
         clip: Largest magnitude of a predicted clean latent; null for none.
+        end: Where DDIM's last step goes; every other sampler's goes to the clean latent.
         presets: Ways to run it, by name; `default` names one.
     """
 
@@ -193,6 +197,7 @@ class Diffusion(Record):
     beta_end: float = 0.02
     zero_terminal_snr: bool = False
     clip: Annotated[float, Field(gt=0)] | None = None
+    end: Literal["clean", "first"] = "clean"
     presets: dict[Name, Preset]
     default: Name
 

@@ -5,7 +5,8 @@
 
 Symbols of Ho et al. 2020: T is the number of training timesteps, t one of 0..T-1, alpha_bar_t the part of
 signal variance left at t, so that x_t = sqrt(alpha_bar_t) * x0 + sqrt(1 - alpha_bar_t) * epsilon. A step goes
-from one visited timestep to the next, whichever that is, and the last one to alpha_bar = 1, the clean latent.
+from one visited timestep to the next, whichever that is, and the last one to alpha_bar = 1, the clean latent;
+DDIM can be told to end at alpha_bar_0 instead (diffusers' set_alpha_to_one=False).
 (diffusers' DDIM goes to t - T // steps: with trailing spacing, the same only where steps divides T.)
 """
 
@@ -22,6 +23,7 @@ import numpy.typing as npt
 from edge_sr.errors import ScheduleError
 
 __all__ = [
+    "ENDS",
     "NOISES",
     "NO_CLIP",
     "PREDICTIONS",
@@ -44,6 +46,7 @@ NOISES = ("linear", "scaled_linear", "cosine")
 SAMPLERS = ("ddpm", "ddim", "dpmpp_2m", "lcm")
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 SPACINGS = ("trailing", "leading")
+ENDS = ("clean", "first")
 NO_CLIP = 1e30  # what a graph, whose clip is always finite, is given for "do not clip"
 
 _MIN_ALPHA_BAR = 1e-20  # below it an epsilon step's 1 / sqrt(alpha_bar) leaves float32 little to work with
@@ -168,7 +171,9 @@ def combinations() -> tuple[Combination, ...]:
     return tuple(c for c in map(Combination._make, every) if _conflict(c) is None)
 
 
-def timesteps(total: int, steps: int, *, spacing: str = "trailing", start: float = 1.0) -> tuple[int, ...]:
+def timesteps(
+    total: int, steps: int, *, spacing: str = "trailing", start: float = 1.0, offset: int = 0
+) -> tuple[int, ...]:
     """Which training timesteps a run visits, strictly decreasing (Lin et al. 2023, table 2).
 
     Args:
@@ -176,14 +181,16 @@ def timesteps(total: int, steps: int, *, spacing: str = "trailing", start: float
         steps: How many to visit, 1..start * T.
         spacing: 'trailing' begins at the noisiest timestep, 'leading' ends at timestep 0.
         start: Fraction of the chain to visit, in (0, 1], as in SDEdit (Meng et al. 2022).
+        offset: What 'leading' adds to every timestep (diffusers' steps_offset); 0 for 'trailing'.
 
     Raises:
         ScheduleError: An unknown spacing, or a number outside its range.
     """
     _check_name("spacing", spacing, SPACINGS)
     length = _visited(total, steps, start)
+    _check_offset(offset, total, steps, length, spacing)
     if spacing == "leading":
-        return tuple(range((steps - 1) * (length // steps), -1, -(length // steps)))
+        return tuple(range((steps - 1) * (length // steps) + offset, -1, -(length // steps)))[:steps]
     # Rounding in the floats of arange may leave one value too many, never one too few.
     ends = np.round(np.arange(length, 0, -length / steps)[:steps])
     return tuple(int(end) - 1 for end in ends)
@@ -199,6 +206,8 @@ def build_schedule(
     eta: float = 0.0,
     clip: float | None = None,
     start: float = 1.0,
+    offset: int = 0,
+    end: str = "clean",
     original_inference_steps: int | None = None,
 ) -> Schedule:
     """The steps of one sampler over one noise schedule.
@@ -213,6 +222,9 @@ def build_schedule(
         clip: Largest magnitude of the predicted x0, above 0. The noise estimate is then taken from the
             clipped x0 (diffusers' use_clipped_model_output=True).
         start: Fraction of the chain to run, in (0, 1]; below 1 the run begins from a noised x_start.
+        offset: What 'leading' spacing adds to every timestep.
+        end: Where the last step goes, one of ENDS: the clean latent, or, with 'ddim' alone, the noise level
+            of timestep 0, as models are run that were trained with diffusers' set_alpha_to_one=False.
         original_inference_steps: For 'lcm' alone: timesteps it was distilled at; 50 if None.
 
     Raises:
@@ -221,13 +233,15 @@ def build_schedule(
     zero_terminal_snr, total = noise_schedule.zero_terminal_snr, noise_schedule.timesteps
     _check_request(Combination(sampler, prediction, noise_schedule.name, spacing, zero_terminal_snr))
     _check_numbers(sampler, eta=eta, clip=clip, original_steps=original_inference_steps)
+    _check_name("end", end, ENDS)
+    _check(end == "clean" or sampler == "ddim", f"end={end} means nothing to {sampler}", "use ddim")
     if sampler == "lcm":
         original_steps = _LCM_ORIGINAL_STEPS if original_inference_steps is None else original_inference_steps
         visited = _lcm_timesteps(total, steps, original_steps=original_steps, start=start)
     else:
-        visited = timesteps(total, steps, spacing=spacing, start=start)
+        visited = timesteps(total, steps, spacing=spacing, start=start, offset=offset)
     zero = _DPM_ZERO_ALPHA_BAR if sampler == "dpmpp_2m" else 0.0
-    levels = _levels(noise_schedule.alphas_bar(), visited, zero=zero)
+    levels = _levels(noise_schedule.alphas_bar(), visited, zero=zero, end=end)
     limit = math.inf if clip is None else clip
     table = tuple(
         Step(t, *_prediction(prediction, level), *update, clip=limit)
@@ -287,10 +301,13 @@ def _to_zero_terminal_snr(alphas_bar: npt.NDArray[np.float64]) -> npt.NDArray[np
     return np.asarray(rescaled**2, dtype=np.float64)
 
 
-def _levels(alphas_bar: npt.NDArray[np.float64], visited: tuple[int, ...], *, zero: float) -> list[_Level]:
-    """The noise level at each visited timestep, and then the clean one; zero stands for an alpha_bar of 0."""
-    kept = [float(alphas_bar[t]) or zero for t in visited]
-    return [*(_Level(math.sqrt(k), math.sqrt(1.0 - k)) for k in kept), _CLEAN]
+def _levels(
+    alphas_bar: npt.NDArray[np.float64], visited: tuple[int, ...], *, zero: float, end: str
+) -> list[_Level]:
+    """The noise level at each visited timestep, and then at the end; zero stands for an alpha_bar of 0."""
+    kept = [float(alphas_bar[t]) or zero for t in (*visited, 0)]
+    levels = [_Level(math.sqrt(k), math.sqrt(1.0 - k)) for k in kept]
+    return levels if end == "first" else [*levels[:-1], _CLEAN]
 
 
 def _prediction(prediction: str, now: _Level) -> tuple[float, float]:
@@ -388,6 +405,15 @@ def _visited(total: int, steps: int, start: float) -> int:
     message = f"steps must be in 1..{length} (start {start} of {total} timesteps), got {steps}"
     _check(1 <= steps <= length, message, "take fewer steps, or start from more noise")
     return length
+
+
+def _check_offset(offset: int, total: int, steps: int, length: int, spacing: str) -> None:
+    """Raises ScheduleError for an offset that spacing has no use for, or that passes T - 1."""
+    _check(offset == 0 or spacing == "leading", f"offset={offset} means nothing to {spacing}", "use leading")
+    most = total - 1 - (steps - 1) * (length // steps)
+    _check(
+        0 <= offset <= most, f"offset must be in 0..{most}, got {offset}", "0 is usual, 1 with some models"
+    )
 
 
 def _check_name(kind: str, name: str, valid: tuple[str, ...]) -> None:

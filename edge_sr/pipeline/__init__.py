@@ -12,7 +12,16 @@ and go between steps (`roster` says who sits where, `rows` has the buffers, `pla
 """
 
 from edge_sr.pipeline.inflight import InFlight
-from edge_sr.pipeline.loop import StageSeconds, TileEngine, make_schedule
+from edge_sr.pipeline.loop import StageSeconds, TileEngine, make_schedule, schedule_for
 from edge_sr.pipeline.upscaler import Enlarges, Output, Upscaler
 
-__all__ = ["Enlarges", "InFlight", "Output", "StageSeconds", "TileEngine", "Upscaler", "make_schedule"]
+__all__ = [
+    "Enlarges",
+    "InFlight",
+    "Output",
+    "StageSeconds",
+    "TileEngine",
+    "Upscaler",
+    "make_schedule",
+    "schedule_for",
+]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from edge_sr.backends import Backend, Binding, Buffer, CanCapture, Captured, Engine, Resource, Stream
 from edge_sr.bundle import Bundle
 from edge_sr.errors import BackendError, UsageError
-from edge_sr.manifest import Preset
+from edge_sr.manifest import Diffusion, Preset
 from edge_sr.schedule import NoiseSchedule, Schedule, build_schedule, coefficients
 from edge_sr.spec import (
     IMAGE,
@@ -25,7 +25,7 @@ from edge_sr.spec import (
     TensorSpec,
 )
 
-__all__ = ["StageSeconds", "TileEngine", "make_schedule"]
+__all__ = ["StageSeconds", "TileEngine", "make_schedule", "schedule_for"]
 
 Float = npt.NDArray[np.float32]
 
@@ -62,6 +62,15 @@ def make_schedule(bundle: Bundle, preset: Preset | None) -> Schedule:
     if diffusion is None or preset is None:
         have, given = "no" if diffusion is None else "a", "no" if preset is None else "a"
         raise UsageError(f"bundle {bundle.manifest.name} has {have} loop, but {given} preset was given")
+    return schedule_for(diffusion, preset)
+
+
+def schedule_for(diffusion: Diffusion, preset: Preset) -> Schedule:
+    """The same, where there is a loop.
+
+    Raises:
+        ScheduleError: The combination is not offered.
+    """
     noise = NoiseSchedule(
         diffusion.noise_schedule,
         timesteps=diffusion.timesteps,
@@ -75,8 +84,10 @@ def make_schedule(bundle: Bundle, preset: Preset | None) -> Schedule:
         prediction=diffusion.prediction,
         steps=preset.steps,
         spacing=preset.spacing,
+        offset=preset.offset,
         eta=preset.eta,
         clip=diffusion.clip,
+        end=diffusion.end if preset.sampler == "ddim" else "clean",
         start=preset.start,
     )
 

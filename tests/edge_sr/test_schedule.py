@@ -177,6 +177,30 @@ def test_timesteps_follow_the_published_table() -> None:
     assert timesteps(1000, 10, spacing="leading") == (900, 800, 700, 600, 500, 400, 300, 200, 100, 0)
 
 
+def test_an_offset_moves_every_timestep_of_leading_spacing() -> None:
+    plain = timesteps(1000, 10, spacing="leading")
+    assert timesteps(1000, 10, spacing="leading", offset=1) == tuple(t + 1 for t in plain)
+    assert timesteps(1000, 10, spacing="leading", offset=99)[0] == 999
+
+
+@pytest.mark.parametrize("steps", [1, 3, 1000])
+def test_every_offset_keeps_the_number_of_steps(steps: int) -> None:
+    most = 999 - timesteps(1000, steps, spacing="leading")[0]
+    for offset in {0, min(1, most), most}:
+        visited = timesteps(1000, steps, spacing="leading", offset=offset)
+        assert (len(visited), visited[-1]) == (steps, offset)
+
+
+def test_ddim_can_end_at_the_first_noise_level() -> None:
+    schedule = build_schedule(
+        COSINE, sampler="ddim", prediction="sample", steps=5, spacing="leading", offset=1, end="first"
+    )
+    kept, last = COSINE.alphas_bar(), schedule.steps[-1]
+    # x = signal * x0 + sigma * epsilon, before and after: here for x0 = 1 and epsilon = 1.
+    x = math.sqrt(kept[1]) + math.sqrt(1 - kept[1])
+    assert last.a * x + last.b == pytest.approx(math.sqrt(kept[0]) + math.sqrt(1 - kept[0]), rel=1e-12)
+
+
 def test_a_partial_start_spreads_its_steps_over_its_part_of_the_chain() -> None:
     assert timesteps(1000, 4, start=0.4) == (399, 299, 199, 99)
 
@@ -299,6 +323,10 @@ GOOD: dict[str, Any] = {"sampler": "ddim", "prediction": "v_prediction", "steps"
         (COSINE, {"eta": 0.5, "sampler": "ddpm"}, "eta=0.5 means nothing to ddpm"),
         (COSINE, {"clip": 0.0}, "clip.*got 0.0"),
         (COSINE, {"original_inference_steps": 50}, "means nothing to ddim"),
+        (COSINE, {"offset": 1}, "offset=1 means nothing to trailing"),
+        (COSINE, {"offset": 100, "spacing": "leading"}, "offset must be in 0..99, got 100"),
+        (COSINE, {"end": "dirty"}, "'dirty'.*clean, first"),
+        (COSINE, {"end": "first", "sampler": "ddpm"}, "end=first means nothing to ddpm"),
         (COSINE, {"sampler": "lcm", "original_inference_steps": 0}, "original_inference_steps.*got 0"),
         (COSINE, {"sampler": "lcm", "original_inference_steps": 30}, "divide 1000, got 30"),
         (COSINE, {"sampler": "lcm", "steps": 51}, "1..50 .*got 51"),

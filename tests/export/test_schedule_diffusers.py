@@ -197,6 +197,17 @@ def test_a_noisy_ddim_trajectory_is_that_of_diffusers(offered: Combination, eta:
     compare(offered, 10, eta=eta)
 
 
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_a_loop_that_begins_at_an_offset_and_ends_at_the_first_level_is_that_of_diffusers(eta: float) -> None:
+    """As Stable Diffusion is run: steps_offset=1, set_alpha_to_one=False."""
+    offered = Combination("ddim", "v_prediction", "scaled_linear", "leading", False)
+    peer = peer_of(offered, steps_offset=1, set_alpha_to_one=False)
+    set_timesteps(peer, num_inference_steps=7)
+    schedule = build(offered, 7, eta=eta, offset=1, end="first")
+    assert [step.timestep for step in schedule.steps] == peer.timesteps.tolist()
+    assert_same(our_trajectory(schedule, first_latent()), peer_trajectory(peer, first_latent(), eta=eta))
+
+
 @pytest.mark.parametrize("offered", [c for c in OFFERED if c.sampler in ("ddpm", "dpmpp_2m", "lcm")], ids=str)
 def test_steps_that_do_not_divide_the_chain_agree_with_diffusers(offered: Combination) -> None:
     compare(offered, 7)
