@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import numpy as np
 from tqdm import tqdm
 
 from calibration.consistency import consistency_command
@@ -22,7 +21,7 @@ from calibration.ranges import METHODS
 from calibration.trt_verdict import verdict_command
 from edge_sr.bundle import Bundle
 from edge_sr.errors import EdgeSRError
-from edge_sr.image import read_image, to_unit, write_atomic
+from edge_sr.image import read_image, to_planes, write_atomic
 from edge_sr.spec import Component
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -189,7 +188,8 @@ def _truth(folder: Path, images: CalibrationSet) -> tuple[Any, ...] | None:
     hr = sorted(path for path in folder.glob("hr_*") if path.is_dir())
     if not hr:
         return None
-    return tuple(np.asarray(to_unit(read_image(hr[0] / name).pixels))[None] for name in images.names)
+    channels = len(images.images[0])
+    return tuple(to_planes(read_image(hr[0] / name).pixels, channels) for name in images.names)
 
 
 def _progress(unit: str) -> Callable[[Iterable[Any]], Iterator[Any]]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from calibration.errors import CalibrationError
 from edge_sr.errors import ImageError
-from edge_sr.image import opencv, read_image, split_luminance, to_unit
+from edge_sr.image import opencv, read_image, split_luminance, to_planes
 from edge_sr.manifest import Manifest
 
 __all__ = ["MIN_IMAGES", "CalibrationSet", "choose_files", "read_set"]
@@ -103,8 +103,7 @@ def _read(path: Path, manifest: Manifest, side: int) -> Float:
         )
     if pixels.min() == pixels.max():
         raise CalibrationError(f"{path.name} is flat: every pixel is {pixels.min()}", hint="leave it out")
-    unit = to_unit(pixels)
-    return unit[None] if unit.ndim == 2 else np.ascontiguousarray(unit.transpose(2, 0, 1))
+    return to_planes(pixels, manifest.channels)
 
 
 def _digest(image: Float) -> str:

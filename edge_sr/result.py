@@ -14,7 +14,7 @@ from edge_sr import __version__
 from edge_sr.cascade import ScalePlan, enlarge, plan_scale
 from edge_sr.errors import ConsistencyError
 from edge_sr.evidence import alarm_notice, change_facts, change_map, evidence_files, residual_db, spread_facts
-from edge_sr.image import Limits, LoadedImage, from_unit, merge_luminance, split_luminance, to_unit
+from edge_sr.image import Limits, LoadedImage, from_unit, merge_luminance, split_luminance, to_planes
 from edge_sr.manifest import Preset, samples_of
 from edge_sr.pipeline import Enlarges, Output, StageSeconds
 
@@ -22,6 +22,7 @@ __all__ = ["DISCLAIMER", "Result", "Settings", "upscale_image"]
 
 DISCLAIMER = "AI-generated detail. Research use only. Not for diagnosis."
 COLOUR = "colour: luminance through the model, chroma by bicubic interpolation"
+GRAY = "gray through a model of colour: as equal channels, of whose enlargement the luminance is kept"
 Pixels = npt.NDArray[Any]
 Float = npt.NDArray[np.float32]
 
@@ -139,17 +140,19 @@ def upscale_image(upscaler: Enlarges, image: LoadedImage, settings: Settings) ->
         given, chroma = split_luminance(image.pixels)
     output = enlarge(
         upscaler,
-        _planes(given),
+        to_planes(given, manifest.channels),
         plan=plan,
         preset=settings.preset,
         seed=settings.seed,
         operator=settings.back_project,
     )
     made = from_unit(_unplaned(output.mean), image.bit_depth)
+    is_grayed = made.ndim > given.ndim
+    made = _gray(made) if is_grayed else made
     consistency = residual_db(made, given, scale=plan.scale, operator=manifest.degradation)
     _check_consistency(image.name, consistency, settings.min_consistency_db)
     known = manifest.consistency if plan.is_plain else None
-    notices = [COLOUR] if chroma is not None else []
+    notices = [COLOUR] if chroma is not None else [GRAY] if is_grayed else []
     notices += filter(None, [alarm_notice(consistency, known)])
     return Result(
         name=image.name,
@@ -175,12 +178,6 @@ def _check_consistency(name: str, found_db: float, least_db: float | None) -> No
             "again, is not its input",
             hint="look at the input: it may be unlike what the model was made for",
         )
-
-
-def _planes(pixels: Pixels) -> Float:
-    """(H, W) or (H, W, C) -> (C, H, W) in [-1, 1]."""
-    unit = to_unit(pixels)
-    return unit[None] if unit.ndim == 2 else np.ascontiguousarray(unit.transpose(2, 0, 1))
 
 
 def _unplaned(planes: Float) -> Float:

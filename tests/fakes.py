@@ -53,12 +53,13 @@ with a step graph that does so by itself; a plain network."""
 
 
 class Geometry(NamedTuple):
-    """Sizes of a model: tile side in LR pixels, enlargement, HR pixels a latent pixel; and its family."""
+    """Sizes of a model: tile side in LR pixels, enlargement, HR pixels a latent pixel; family and colours."""
 
     tile: int
     scale: int
     factor: int
     family: str = "latent"
+    colours: int = 1
 
     @property
     def channels(self) -> int:
@@ -76,10 +77,10 @@ class Geometry(NamedTuple):
         return self.tile * self.scale // self.factor
 
 
-def tiny_image(height: int = 16, width: int = 16, *, seed: int = 0) -> Float:
-    """A made-up image: (1, height, width) float32 in [-1, 1]."""
+def tiny_image(height: int = 16, width: int = 16, *, seed: int = 0, colours: int = 1) -> Float:
+    """A made-up image: (colours, height, width) float32 in [-1, 1]."""
     rng = np.random.default_rng(seed)
-    return rng.uniform(-1.0, 1.0, (1, height, width)).astype(np.float32)
+    return rng.uniform(-1.0, 1.0, (colours, height, width)).astype(np.float32)
 
 
 def write_tiny_bundle(
@@ -92,6 +93,7 @@ def write_tiny_bundle(
     factor: int = 8,
     seed: int = 0,
     family: str = "latent",
+    colours: int = 1,
 ) -> Bundle:
     """Writes a complete bundle and opens it: one channel, a 4-channel latent, 20 training timesteps.
 
@@ -108,8 +110,9 @@ def write_tiny_bundle(
         factor: HR pixels a latent pixel; it divides `scale`, or `scale` divides it.
         seed: Of the weights.
         family: One of `FAMILIES`; in all but the first, the latent is the image, or there is none.
+        colours: Channels of the image; 3 for a regression alone.
     """
-    geometry = Geometry(tile, scale, factor if family == "latent" else 1, family)
+    geometry = Geometry(tile, scale, factor if family == "latent" else 1, family, colours)
     components, has_loop = FAMILIES[family], Component.STEP in FAMILIES[family]
     embedding = np.random.default_rng(seed).standard_normal((TIMESTEPS, EMBEDDING)).astype(np.float32)
     with new_folder(folder) as new:
@@ -117,7 +120,7 @@ def write_tiny_bundle(
         paths = {c: new / graphs[c][precisions[0]].file for c in components}
         golden: dict[str, Any] = _golden(paths, embedding, geometry)
         np.savez(new / "golden.npz", **golden)
-        sizes = {"scale": scale, "tile": tile, "overlap": overlap}
+        sizes = {"scale": scale, "tile": tile, "overlap": overlap, "channels": colours}
         files = {
             "graphs": graphs,
             "golden": {
@@ -269,7 +272,7 @@ def _step(net: _Network, geometry: Geometry) -> None:
 def _decoder(net: _Network, geometry: Geometry) -> None:
     """latent, features, mean -> output = mean + a correction from the other two; or all from the image."""
     if geometry.family == "regression":
-        net.enlarge("image", "of_image", (1, 1), scale=geometry.scale)
+        net.enlarge("image", "of_image", (geometry.colours, geometry.colours), scale=geometry.scale)
         _bicubic(net, geometry, "mean")
         net.add("Tanh", ["of_image"], "correction")
         net.add("Add", ["mean", "correction"], "output")
@@ -307,13 +310,13 @@ _WRITES = dict.fromkeys(FAMILIES, _LATENT_WRITES) | {
 def _shape(name: str, geometry: Geometry) -> tuple[int | str, ...]:
     tile, large, latent = geometry.tile, geometry.tile * geometry.scale, geometry.latent
     shapes: dict[str, tuple[int | str, ...]] = {
-        "image": ("N", 1, tile, tile),
+        "image": ("N", geometry.colours, tile, tile),
         "coefficients": ("N", len(COEFFICIENTS)),
         "time_embedding": ("N", EMBEDDING),
         "condition": ("N", geometry.condition, latent, latent),
         "features": ("N", FEATURES, tile, tile),
         "mean": ("N", 1, large, large),
-        "output": ("N", 1, large, large),
+        "output": ("N", geometry.colours, large, large),
     }
     return shapes.get(name, ("N", geometry.channels, latent, latent))
 
@@ -346,7 +349,7 @@ def _entries(names: Sequence[str], geometry: Geometry) -> list[TensorEntry]:
 def _golden(paths: dict[Component, Path], embedding: Float, geometry: Geometry) -> dict[str, Float]:
     """One tile through every graph, by ONNX's reference evaluator."""
     evaluators = {component: ReferenceEvaluator(str(path)) for component, path in paths.items()}
-    image = tiny_image(geometry.tile, geometry.tile, seed=GOLDEN_SEED)[None]
+    image = tiny_image(geometry.tile, geometry.tile, seed=GOLDEN_SEED, colours=geometry.colours)[None]
     golden: dict[str, Float] = {}
     known = {"image": image}
 

@@ -19,7 +19,7 @@ from benchmarks.peers.protocol import Case
 from benchmarks.peers.snippets import ort_loop
 from edge_sr.bundle import Bundle
 from edge_sr.errors import ConfigError
-from edge_sr.image import opencv, read_image, split_luminance, to_unit
+from edge_sr.image import opencv, read_image, split_luminance, to_planes
 from edge_sr.spec import IMAGE, LATENT, Component, Precision
 
 __all__ = ["Samples", "collect", "is_same_set", "read_calibration"]
@@ -63,8 +63,7 @@ def _read(path: Path, tile: int, channels: int) -> Float:
         pixels, _ = split_luminance(pixels)
     if pixels.shape[:2] != (tile, tile):
         pixels = opencv().resize(pixels, (tile, tile), interpolation=opencv().INTER_CUBIC)
-    unit = to_unit(pixels)
-    return unit[None] if unit.ndim == 2 else np.ascontiguousarray(unit.transpose(2, 0, 1))
+    return to_planes(pixels, channels)
 
 
 def collect(case: Case, folder: Path) -> dict[Component, Samples]:

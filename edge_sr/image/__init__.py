@@ -15,7 +15,7 @@ from edge_sr.image.library import opencv
 from edge_sr.image.loaded import Limits, LoadedImage
 from edge_sr.image.png import encode_png, read_png_text
 from edge_sr.image.sizes import DOWNSAMPLE_OPERATORS, downsample, resize_area, resize_bicubic
-from edge_sr.image.values import from_unit, merge_luminance, split_luminance, to_unit
+from edge_sr.image.values import from_unit, merge_luminance, split_luminance, to_planes, to_unit
 
 __all__ = [
     "DOWNSAMPLE_OPERATORS",
@@ -33,6 +33,7 @@ __all__ = [
     "resize_area",
     "resize_bicubic",
     "split_luminance",
+    "to_planes",
     "to_unit",
     "write_atomic",
     "write_together",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edge_sr.errors import ImageError
 from edge_sr.image.sizes import resize_bicubic
 
-__all__ = ["from_unit", "merge_luminance", "split_luminance", "to_unit"]
+__all__ = ["from_unit", "merge_luminance", "split_luminance", "to_planes", "to_unit"]
 
 
 def to_unit(pixels: NDArray[Any]) -> NDArray[np.float32]:
@@ -28,6 +28,30 @@ def to_unit(pixels: NDArray[Any]) -> NDArray[np.float32]:
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"wanted pixels of 8 or 16 bits, got {pixels.dtype}")
     return (pixels * (2.0 / np.iinfo(pixels.dtype).max) - 1.0).astype(np.float32)
+
+
+def to_planes(pixels: NDArray[Any], channels: int) -> NDArray[np.float32]:
+    """An image as a model of so many channels reads it.
+
+    Args:
+        pixels: (H, W) gray or (H, W, 3) RGB, uint8 or uint16.
+        channels: 1 or 3. A gray image is the same in all three; colour does not fit into one.
+
+    Returns:
+        (channels, H, W) float32 in [-1, 1].
+
+    Raises:
+        ImageError: The pixels are of another type, or in colour for a gray model.
+    """
+    if pixels.ndim == 3 and pixels.shape[2] != channels:
+        raise ImageError(
+            f"an image of {pixels.shape[2]} channels for a model of {channels}",
+            hint="split off its luminance",
+        )
+    unit = to_unit(pixels)
+    if unit.ndim == 2:
+        return np.repeat(unit[None], channels, axis=0)
+    return np.ascontiguousarray(unit.transpose(2, 0, 1))
 
 
 def from_unit(values: NDArray[Any], bit_depth: int) -> NDArray[Any]:

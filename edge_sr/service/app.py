@@ -139,15 +139,17 @@ async def model_metadata(request: Request) -> Response:
     manifest = bundle.manifest
     if request.path_params["name"] != manifest.name:
         raise Problem(404, f"the model that is served is {manifest.name}")
-    tensors = {"inputs": [_tensor("image")], "outputs": [_tensor("image")]}
+    tensor = _tensor("image", manifest.channels)
+    tensors = {"inputs": [tensor], "outputs": [tensor]}
     return JSONResponse(
         {"name": manifest.name, "versions": [manifest.version], "platform": "edge-sr_bundle", **tensors}
     )
 
 
-def _tensor(name: str) -> dict[str, Any]:
-    """A gray image of any size, as the protocol names it."""
-    return {"name": name, "datatype": "UINT16", "shape": [-1, -1]}
+def _tensor(name: str, channels: int) -> dict[str, Any]:
+    """An image of any size, gray or RGB, as the protocol names it."""
+    shape = [-1, -1] if channels == 1 else [-1, -1, channels]
+    return {"name": name, "datatype": "UINT16", "shape": shape}
 
 
 async def openapi(request: Request) -> Response:

@@ -162,3 +162,16 @@ def test_what_only_a_loop_has_is_refused_without_one(plain: Rig, name: str) -> N
     answer = plain.post(picture(), query=f"?{name}=2")
     assert answer.status_code == 422
     assert answer.json()["detail"].startswith(f"{name}: this model has no loop")
+
+
+def test_a_model_of_colour_is_served_in_colour_and_takes_gray_too(tmp_path: Path) -> None:
+    bundle = write_tiny_bundle(tmp_path / "rgb", family="regression", colours=3)
+    colour = np.random.default_rng(0).integers(0, 256, (20, 24, 3)).astype(np.uint8)
+    with running(bundle) as found:
+        metadata = found.client.get(f"/v2/models/{bundle.manifest.name}").json()
+        made, from_gray = (found.post(data).content for data in (encode_png(colour, text={}), picture()))
+    assert metadata["inputs"][0]["shape"] == [-1, -1, 3]
+    read = [decode_image(data, name="a") for data in (made, from_gray)]
+    # The fake backend makes equal channels of everything: only their file tells the two apart.
+    assert [image.notices for image in read] == [("equal colour channels read as gray",), ()]
+    assert read[0].pixels.shape == (80, 96)
