@@ -20,6 +20,7 @@ __all__ = [
     "OPSET",
     "SMALL",
     "Index",
+    "choosing",
     "constant",
     "element_types",
     "finish",
@@ -31,6 +32,7 @@ __all__ = [
 OPSET = 18  # of every graph that comes in, and of all but one kind that goes out
 HALF_OPSET = 19  # the first whose QuantizeLinear reads FP16; TensorRT 10.0 to 10.3 read up to 20
 IR_VERSION = 10  # ONNX Runtime 1.23, the last for Python 3.10, refuses newer ones
+CHOICES = frozenset({"ArgMin", "ArgMax"})
 SMALL = 256  # initialisers of fewer values stay in FP32: biases, scales, constants of the update
 
 Array = npt.NDArray[Any]
@@ -85,6 +87,18 @@ def read_graph(path: Path) -> Any:
             f"{path.name} is already quantised: it has {', '.join(found)}", hint="give the FP32 graph"
         )
     return _unfold(model)
+
+
+def choosing(model: Any) -> set[str]:
+    """The tensors that an ArgMin or ArgMax depends on, and what it writes.
+
+    They are to be kept as they are at every precision: a rounding there makes another choice, no small error.
+    """
+    found: set[str] = set()
+    for node in reversed(model.graph.node):  # every node stands behind those that it reads
+        if node.op_type in CHOICES or found.intersection(node.output):
+            found.update(*(node.input, node.output))
+    return found - {""}
 
 
 def constant(name: str, values: Array) -> Any:

@@ -1,9 +1,10 @@
 """Makes a graph strongly typed FP16, with FP32 inputs, outputs, latents and step update.
 
-Three things stay in FP32, since they are what errors would pile up in:
+Four things stay in FP32, since they are what errors would pile up in:
 
     the update     all that depends on the sampler's numbers, the noise or the previous x0
     image sums     an Add that writes an output from a graph's input: the mean image plus its detail
+    choices        all that an ArgMin depends on: the codebook of a VQ autoencoder, behind the latent
     the edges      inputs and outputs of the graph, so that every precision of a bundle has the same tensors
 
 Normalisations stay in FP16: TensorRT sums them in FP32 by itself (INormalizationLayer computes in FP32 unless
@@ -20,7 +21,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from calibration.errors import CalibrationError
-from calibration.graph import HALF_OPSET, OPSET, Index, constant, element_types, finish
+from calibration.graph import HALF_OPSET, OPSET, Index, choosing, constant, element_types, finish
 from calibration.recording import Recording
 
 __all__ = ["OPERATORS", "check_fits", "to_half"]
@@ -32,11 +33,11 @@ HEADROOM = 4.0  # between what was recorded and that
 
 # fmt: off
 OPERATORS = frozenset({
-    "Add", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "DepthToSpace", "DequantizeLinear", "Div",
-    "Gather", "Gemm", "Identity", "InstanceNormalization", "LeakyRelu", "MatMul", "Max", "Min", "Mul",
-    "Neg", "Pad", "QuantizeLinear", "ReduceMean", "Relu", "Reshape", "Resize", "Shape", "Sigmoid",
-    "Slice", "Softmax", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Transpose",
-    "Unsqueeze",
+    "Add", "ArgMax", "ArgMin", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "DepthToSpace",
+    "DequantizeLinear", "Div", "Erf", "Gather", "Gemm", "Identity", "InstanceNormalization",
+    "LayerNormalization", "LeakyRelu", "MatMul", "Max", "Min", "Mul", "Neg", "Pad", "QuantizeLinear",
+    "ReduceMean", "Relu", "Reshape", "Resize", "Shape", "Sigmoid", "Slice", "Softmax", "SpaceToDepth",
+    "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Transpose", "Unsqueeze",
 })
 # fmt: on
 """What is known to mean the same in FP16."""
@@ -170,4 +171,4 @@ def _wide(model: Any) -> set[str]:
         carried = [name for name in node.input if name in carriers]
         if node.op_type == "Add" and carried and set(node.output) & set(Index(model).outputs):
             wide.update(node.output, *(carriers[name] for name in carried))
-    return wide
+    return wide | choosing(model)

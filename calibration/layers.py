@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from calibration.graph import Index, shapes
+from calibration.graph import Index, choosing, shapes
 from edge_sr.spec import Component
 
 __all__ = ["Layer", "default_exclusions", "find_layers", "touched"]
@@ -37,9 +37,11 @@ class Layer:
 
 def find_layers(model: Any) -> list[Layer]:
     """Every layer that can be quantised, in the graph's order, each name once."""
-    index, sizes = Index(model), shapes(model)
+    index, sizes, kept = Index(model), shapes(model), choosing(model)
     found: list[Layer] = []
     for node in model.graph.node:
+        if kept.intersection(node.output):
+            continue
         inputs, weight = _operands(node, index)
         if node.op_type == "Add" and len({sizes.get(name) for name in inputs}) != 1:
             continue  # a bias or a shift, which no kernel adds as a residual
@@ -85,7 +87,10 @@ def _operands(node: Any, index: Index) -> tuple[tuple[str, ...], str]:
     if node.op_type in ("Conv", "Gemm") and sources[1] in index.weights and not index.is_constant(sources[0]):
         return (sources[0],), sources[1]
     if node.op_type == "MatMul" and not index.is_constant(sources[0]):
-        return ((sources[0],), sources[1]) if sources[1] in index.weights else (tuple(sources), "")
+        if sources[1] not in index.weights:
+            return tuple(sources), ""
+        is_text = len(index.weights[sources[1]].dims) > 2  # keys or values that never change
+        return ((), "") if is_text else ((sources[0],), sources[1])
     if node.op_type == "Add" and not any(map(index.is_constant, sources)):
         joins = any(name in index.producers and index.producers[name].op_type == "Conv" for name in sources)
         return (tuple(sources) if joins else ()), ""

@@ -88,16 +88,28 @@ def operator(wiring: Wiring) -> Iterator[Problem]:
 
 
 def wide_type(wiring: Wiring) -> Iterator[Problem]:
-    """No double anywhere, and no 64-bit integers but for shapes and indices that are known beforehand."""
+    """No double anywhere, and no 64-bit integers but for shapes, indices known beforehand, and choices.
+
+    ONNX gives what ArgMin writes 64 bits. TensorRT's is of 32, so it must go nowhere but to a Gather.
+    """
     for name in wiring.inputs:
         if wiring.types.get(name, 0) in WIDE:
             yield f"input {name}", f"{name} is {type_name(wiring.types[name])}"
     computed = wiring.dependants(wiring.inputs)
     for name, kind in wiring.types.items():
-        if kind in WIDE and name in computed:
+        if kind in WIDE and name in computed and not _is_choice(wiring, name):
             yield label(computed[name]), f"{name} is computed in {type_name(kind)}"
         elif kind == TensorProto.DOUBLE and name not in wiring.inputs:
             yield name, f"{name} is double, which TensorRT rounds to float"
+
+
+def _is_choice(wiring: Wiring, name: str) -> bool:
+    """Whether a tensor says which rows of a table to take, and nothing else."""
+    if wiring.maker(name, "ArgMin", "ArgMax") is None or name in wiring.outputs:
+        return False
+    return all(
+        node.op_type == "Gather" and name not in node.input[:1] for node in wiring.readers.get(name, ())
+    )
 
 
 def step_update(wiring: Wiring) -> Iterator[Problem]:

@@ -5,8 +5,9 @@ Where a pair goes depends on who reads the graph:
     TensorRT       on what quantised layers read, and on the residual of an Add, so that convolution and sum
                    become one kernel. Nothing between a convolution and its activation.
     ONNX Runtime   on what they write too, behind a Relu where there is one: its INT8 convolution writes INT8,
-                   and without that pair it would run in FP32. Not where a layer with weights reads it that
-                   the plan leaves out: that layer would read INT8 all the same.
+                   and without that pair it would run in FP32. Not where a convolution or a product reads it
+                   that is not quantised, be it reshaped first: that would read INT8 all the same. Nor where a
+                   Concat reads it, as the skips of foreign networks are: its halves have ranges of their own.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from calibration.graph import Index, constant
 from calibration.layers import Layer
 from calibration.plan import ComponentPlan
 from calibration.ranges import LEVELS, scale_for
+from calibration.wiring import PASS_THROUGH, WEIGHTED
 from edge_sr.backends.unsigned import ACTIVATION, RECTIFIED
 
 __all__ = ["insert", "quantise_weight", "weight_axis"]
@@ -56,8 +58,7 @@ def insert(model: Any, layers: list[Layer], plan: ComponentPlan, *, writes_int8:
     copy.CopyFrom(model)
     chosen = _chosen(layers, plan)
     index = Index(copy)
-    in_float = {name for layer in layers if layer.weight and layer not in chosen for name in layer.inputs}
-    points = _points(chosen, index, writes_int8=writes_int8, in_float=in_float)
+    points = _points(chosen, index, writes_int8=writes_int8, in_float=_in_float(chosen, index))
     rectified = {name for name in points.read.keys() | points.written if _is_rectified(name, index)}
     for layer in chosen:
         if layer.weight:
@@ -107,8 +108,25 @@ def _scale(plan: ComponentPlan, tensor: str) -> float:
     return plan.scales[tensor]
 
 
+def _in_float(chosen: list[Layer], index: Index) -> set[str]:
+    """What is read as it is, by what is not quantised or by a Concat: nothing is put behind it."""
+    quantised = {layer.node for layer in chosen}
+    found = set()
+    for name, node in index.producers.items():
+        if node.op_type == "Concat" or (node.op_type in WEIGHTED and name not in quantised):
+            found.update(_before_moves(source, index) for source in node.input)
+    return found
+
+
+def _before_moves(tensor: str, index: Index) -> str:
+    """The tensor that this one is, before it was reshaped or transposed."""
+    while (node := index.producers.get(tensor)) is not None and node.op_type in PASS_THROUGH:
+        tensor = node.input[0]
+    return tensor
+
+
 def _points(layers: list[Layer], index: Index, *, writes_int8: bool, in_float: set[str]) -> _Points:
-    """Where pairs go; `in_float`: what layers with weights read that are left out."""
+    """Where pairs go; `in_float`: what is read as it is by others too, so that nothing is put behind it."""
     points = _Points()
     for layer in layers:
         node = index.producers[layer.node]

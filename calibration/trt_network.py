@@ -30,6 +30,9 @@ INT8_KINDS = frozenset({"CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY"})
 HALF_KINDS = INT8_KINDS | {"NORMALIZATION", "ACTIVATION", "SOFTMAX"}
 """Layers whose work is in FP16 where the precision says so: convolutions, norms, activations, attention."""
 
+CARRIERS = frozenset({"CAST", "SHUFFLE", "SQUEEZE", "UNSQUEEZE", "IDENTITY"})
+"""Layers that leave a tensor's values as they are, whole numbers at least."""
+
 NORMALIZATIONS = ("InstanceNormalization", "GroupNormalization", "LayerNormalization")
 HALF = frozenset({Precision.FP16, Precision.INT8_FP16})
 QUANTISED = frozenset({Precision.INT8, Precision.INT8_FP16})
@@ -73,6 +76,27 @@ class ParsedNetwork:
             if layer.kind != "SHAPE" and any(name in reached for name, _ in layer.inputs):
                 reached.update(name for name, _ in layer.outputs)
                 found.append(layer)
+        return found
+
+    def choosing(self) -> set[int]:
+        """The ids of the layers that an ArgMin depends on, which stay in FP32: see `calibration.graph`."""
+        needed: set[str] = set()
+        found = set()
+        for layer in reversed(self.layers):
+            if layer.kind == "TOPK" or needed.intersection(name for name, _ in layer.outputs):
+                needed.update(name for name, _ in layer.inputs)
+                found.add(id(layer))
+        return found
+
+    def picking(self) -> set[int]:
+        """The ids of the layers that bring an index from an ArgMin to a GATHER, and do nothing else to it."""
+        indices: set[str] = set()
+        found = set()
+        for layer in self.layers:
+            carries = layer.kind in CARRIERS and any(name in indices for name, _ in layer.inputs)
+            if layer.kind == "TOPK" or carries:
+                indices.update(name for name, kind in layer.outputs if kind.startswith("INT"))
+                found.add(id(layer))
         return found
 
     def dequantiser(self, tensor: str) -> Layer | None:
@@ -199,9 +223,9 @@ def _readers(network: ParsedNetwork, tensor: str) -> Iterator[Layer]:
 
 
 def float_type(case: Case) -> Iterator[Problem]:
-    """FP16 graphs do their work in FP16, and the others in FP32."""
+    """FP16 graphs do their work in FP16 but for update and choices, and the others in FP32."""
     wanted = "HALF" if case.precision in HALF else "FLOAT"
-    update = {id(layer) for layer in case.update}
+    update = {id(layer) for layer in case.update} | case.network.choosing()
     for layer in case.network.dependants(case.network.inputs):
         types = {kind for _, kind in layer.outputs if kind in FLOATS}
         if layer.kind in HALF_KINDS and id(layer) not in update and types - {wanted}:
@@ -223,16 +247,18 @@ def step_update(case: Case) -> Iterator[Problem]:
 
 def implicit_cast(case: Case) -> Iterator[Problem]:
     """The parser casts nothing by itself that the graph does not."""
+    picking = case.network.picking()
     for layer in case.network.dependants(case.network.inputs):
-        if layer.kind == "CAST" and layer.is_inserted:
+        if layer.kind == "CAST" and layer.is_inserted and id(layer) not in picking:
             types = f"{layer.inputs[0][1]} to {layer.outputs[0][1]}"
             yield layer.name, f"the parser casts {layer.inputs[0][0]} from {types}"
 
 
 def wide_type(case: Case) -> Iterator[Problem]:
-    """No 64-bit integers where values are computed, but for shapes."""
+    """No 64-bit integers where values are computed, but for shapes, and for what picks rows of a table."""
+    picking = case.network.picking()
     for layer in case.network.dependants(case.network.inputs):
-        for name, kind in layer.outputs:
+        for name, kind in layer.outputs if id(layer) not in picking else ():
             if kind in ("INT64", "DOUBLE"):
                 yield layer.name, f"{name} is computed in {kind}"
 

@@ -38,6 +38,47 @@ def residual_graph(*, seed: int = 0) -> Any:
     return _model(nodes, weights, {"image": ["N", 1, SIDE, SIDE]}, {"output": ["N", 1, SIDE, SIDE]})
 
 
+def codebook_graph() -> Any:
+    """image -> the nearest of 64 levels, a 256th apart -> its row of a table -> last -> output."""
+    rng = np.random.default_rng(0)
+    levels = 1 + np.arange(64) / 256
+    weights = {
+        "table": levels[None],
+        "squares": levels**2 / 2,
+        "entries": rng.standard_normal((64, 4)),
+        "last.weight": rng.standard_normal((1, 4, 3, 3)),
+    }
+    nodes = [
+        helper.make_node("Transpose", ["image"], ["flat"], perm=[0, 2, 3, 1]),
+        helper.make_node("MatMul", ["flat", "table"], ["products"]),
+        helper.make_node("Sub", ["squares", "products"], ["distances"]),
+        helper.make_node("ArgMin", ["distances"], ["index"], name="choose", axis=3, keepdims=0),
+        helper.make_node("Gather", ["entries", "index"], ["rows"]),
+        helper.make_node("Transpose", ["rows"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["planes", "last.weight"], ["output"], pads=[1, 1, 1, 1]),
+    ]
+    stored = [numpy_helper.from_array(v.astype(np.float32), name) for name, v in weights.items()]
+    return _model(nodes, stored, {"image": ["N", 1, 8, 8]}, {"output": ["N", 1, 8, 8]})
+
+
+def attention_graph() -> Any:
+    """x: (N, 6, 4) -> two projections without a bias, in two heads -> their product, the scores."""
+    rng = np.random.default_rng(0)
+    stored = [
+        numpy_helper.from_array(rng.standard_normal((4, 4)).astype(np.float32), f"{name}.weight")
+        for name in "qk"
+    ] + [numpy_helper.from_array(np.array([0, 0, 2, 2]), "heads")]
+    nodes = []
+    for name, order in (("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1])):
+        nodes += [
+            helper.make_node("MatMul", ["x", f"{name}.weight"], [name], name=name),
+            helper.make_node("Reshape", [name, "heads"], [f"{name}.split"]),
+            helper.make_node("Transpose", [f"{name}.split"], [f"{name}.moved"], perm=order),
+        ]
+    nodes.append(helper.make_node("MatMul", ["q.moved", "k.moved"], ["scores"], name="product"))
+    return _model(nodes, stored, {"x": ["N", 6, 4]}, {"scores": ["N", 2, 6, 6]})
+
+
 def plan_for(model: Any, values: dict[str, Any], *, excluded: tuple[str, ...] = ()) -> ComponentPlan:
     """A plan whose ranges are those of some values, by tensor, with room for what rounding adds to them."""
     layers = find_layers(model)

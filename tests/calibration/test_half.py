@@ -18,7 +18,7 @@ from calibration.recording import Recording
 from edge_sr.bundle import Bundle
 from edge_sr.spec import Component, Precision
 from tests.calibration.conftest import seeded
-from tests.calibration.graphs import SIDE, plan_for, residual_graph, run
+from tests.calibration.graphs import SIDE, codebook_graph, plan_for, residual_graph, run
 
 FEEDS = {"image": seeded().uniform(-1, 1, (2, 1, SIDE, SIDE)).astype(np.float32)}
 FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16}
@@ -33,6 +33,20 @@ def test_inputs_and_outputs_stay_what_they_were(bundle: Bundle, component: Compo
     before, after = read(bundle, component), to_half(read(bundle, component))
     assert list(after.graph.input) == list(before.graph.input)
     assert list(after.graph.output) == list(before.graph.output)
+
+
+def test_a_codebook_chooses_in_fp32_and_what_comes_behind_it_is_fp16() -> None:
+    model = codebook_graph()
+    half = to_half(model)
+    types = element_types(half)
+    assert types["products"] == TensorProto.FLOAT
+    assert {types[node.output[0]] for node in half.graph.node if node.op_type == "Gather"} == {
+        TensorProto.FLOAT16
+    }
+    # Halves of squared distances of 2**-17, which FP16 does not tell from each other near 0.5.
+    image = 1 + np.arange(64, dtype=np.float32).reshape(1, 1, 8, 8) / 256
+    narrow, wide = (run(graph, {"image": image})["output"] for graph in (half, model))
+    np.testing.assert_allclose(narrow, wide, atol=0.02)  # sums of 36 products of about 1, each to 11 bits
 
 
 @pytest.mark.parametrize("component", list(Component))
@@ -83,8 +97,8 @@ def test_only_graphs_with_pairs_need_a_later_opset() -> None:
 
 def test_an_operator_that_is_not_known_is_refused_by_name() -> None:
     model = residual_graph()
-    next(node for node in model.graph.node if node.op_type == "Relu").op_type = "Erf"
-    with pytest.raises(CalibrationError, match=r"Erf \(relu\)"):
+    next(node for node in model.graph.node if node.op_type == "Relu").op_type = "Softplus"
+    with pytest.raises(CalibrationError, match=r"Softplus \(relu\)"):
         to_half(model)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from calibration.graph import read_graph, shapes
+from calibration.graph import choosing, read_graph, shapes
 from calibration.layers import default_exclusions, find_layers, touched
 from edge_sr.bundle import Bundle
 from edge_sr.spec import Component, Precision
-from tests.calibration.graphs import residual_graph
+from tests.calibration.graphs import codebook_graph, residual_graph
 
 
 def test_layers_are_named_after_their_weights() -> None:
@@ -41,6 +41,24 @@ def test_ends_and_the_time_projection_of_the_step_are_left_out_by_rule(bundle: B
 def test_nothing_of_encoder_and_decoder_is_left_out_by_rule() -> None:
     model = residual_graph()
     assert default_exclusions(model, find_layers(model), Component.DECODER) == {}
+
+
+def test_what_a_codebook_chooses_by_is_no_layer_and_is_known_as_such() -> None:
+    model = codebook_graph()
+    assert find_layers(model) and {layer.name for layer in find_layers(model)} == {"last"}
+    assert choosing(model) == {"image", "flat", "table", "products", "squares", "distances", "index"}
+
+
+def test_a_product_with_a_constant_of_more_than_two_axes_is_no_layer() -> None:
+    """Keys of a text that never changes: one weight for every head."""
+    keys = numpy_helper.from_array(np.ones((1, 2, 4, 3), np.float32), "keys")
+    x, y = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 2, 5, size])
+        for name, size in (("x", 4), ("y", 3))
+    )
+    nodes = [helper.make_node("MatMul", ["x", "keys"], ["y"])]
+    graph = helper.make_graph(nodes, "g", [x], [y], [keys])
+    assert not find_layers(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]))
 
 
 def test_shapes_are_known_behind_a_reshape_that_reads_the_batch_size() -> None:

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from calibration.errors import CalibrationError
 from calibration.lint import Finding, lint_command, lint_model, lint_paths
 from edge_sr.spec import Precision
+from tests.calibration.graphs import codebook_graph
 from tests.calibration.qdq_graphs import (
     Sketch,
     StepSketch,
@@ -78,6 +79,13 @@ def test_int64_in_the_compute_path_is_found_and_int64_shapes_are_not() -> None:
     model.graph.node.insert(0, cast)
     node_of(model, "joined").input[0] = "again"
     assert found(model) == {("wide-type", "whole")}
+
+
+def test_an_index_that_only_chooses_from_a_table_is_let_through() -> None:
+    model = codebook_graph()
+    assert not found(model)
+    model.graph.node.append(helper.make_node("Cast", ["index"], ["number"], to=TensorProto.FLOAT))
+    assert ("wide-type", "choose") in found(model)
 
 
 def test_a_double_constant_is_found() -> None:

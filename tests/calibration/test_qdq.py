@@ -16,7 +16,7 @@ from calibration.qdq import insert, quantise_weight
 from calibration.quantize import emit
 from edge_sr.spec import Precision
 from tests.calibration.conftest import seeded
-from tests.calibration.graphs import SIDE, plan_for, residual_graph, run
+from tests.calibration.graphs import SIDE, attention_graph, plan_for, residual_graph, run
 
 FEEDS = {"image": seeded().uniform(-1, 1, (2, 1, SIDE, SIDE)).astype(np.float32)}
 
@@ -99,6 +99,17 @@ def test_an_excluded_layer_stays_as_it_was(model: Any) -> None:
     emitted = emit(model, plan, Precision.INT8)
     assert "last.weight" in {tensor.name for tensor in emitted.graph.initializer}
     assert sorted(quantised_tensors(emitted)) == ["b", "h", "image", "relu"]
+
+
+def test_nothing_is_put_behind_a_projection_whose_product_is_left_out() -> None:
+    """Attention: what is projected in INT8 is reshaped, and read by a product that the rules leave out."""
+    attention = attention_graph()
+    layers = find_layers(attention)
+    assert {layer.kind for layer in layers} == {"MatMul"} and len(layers) == 3
+    tokens = {"x": seeded().uniform(-1, 1, (2, 6, 4)).astype(np.float32)}
+    plan = plan_for(attention, run(attention, tokens, all_tensors=True), excluded=("product",))
+    for form in (Precision.INT8, Precision.INT8_FP16):
+        assert quantised_tensors(emit(attention, plan, form)) == ["x"]
 
 
 def test_an_excluded_convolution_reads_what_it_read_before(model: Any) -> None:

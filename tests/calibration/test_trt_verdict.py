@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper
 
+from calibration.half import to_half
 from calibration.trt_network import Layer, ParsedNetwork, excluded_problems, inspect
 from calibration.trt_report import GraphVerdict
 from calibration.trt_verdict import judge_graph, open_rtx, verdict_command
@@ -24,6 +25,7 @@ from calibration.wiring import Wiring, label
 from edge_sr.bundle import Bundle, default_bundle
 from edge_sr.errors import BackendError
 from edge_sr.spec import Component, Graph, Precision
+from tests.calibration.graphs import codebook_graph
 from tests.calibration.qdq_graphs import StepSketch, finished, node_of, quantised_convolution, step_graph
 from tests.fakes import write_tiny_bundle
 
@@ -44,6 +46,7 @@ KINDS = {
     "Transpose": "SHUFFLE",
     "Unsqueeze": "UNSQUEEZE",
     "Gather": "GATHER",
+    "ArgMin": "TOPK",
 }
 TYPES = {
     TensorProto.FLOAT: "FLOAT",
@@ -157,6 +160,19 @@ def test_a_cast_that_the_parser_puts_into_the_update_is_found() -> None:
 def test_int64_where_values_are_computed_is_found_and_shapes_are_not() -> None:
     model = step_graph(Precision.FP32)  # its Shape is int64
     assert found(model, Precision.FP32, retyped("residual", "INT64")) == {("wide-type", "residual")}
+
+
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16])
+def test_a_codebook_may_choose_in_fp32_and_by_an_index_of_64_bits(precision: Precision) -> None:
+    model = codebook_graph() if precision is Precision.FP32 else to_half(codebook_graph())
+    assert found(model, precision) == set()
+
+
+def test_an_index_of_64_bits_that_is_computed_with_is_found() -> None:
+    model = codebook_graph()
+    model.graph.node[4].input[1] = "twice"
+    model.graph.node.insert(4, helper.make_node("Add", ["index", "index"], ["twice"], name="twice"))
+    assert found(model, Precision.FP32) == {("wide-type", "twice")}
 
 
 def test_a_norm_that_the_parser_took_apart_is_found() -> None:
