@@ -111,7 +111,7 @@ def _scale(plan: ComponentPlan, tensor: str) -> float:
 def _in_float(chosen: list[Layer], index: Index) -> set[str]:
     """What is read as it is, by what is not quantised or by a Concat: nothing is put behind it."""
     quantised = {layer.node for layer in chosen}
-    found = set()
+    found = set[str]()
     for name, node in index.producers.items():
         if node.op_type == "Concat" or (node.op_type in WEIGHTED and name not in quantised):
             found.update(_before_moves(source, index) for source in node.input)

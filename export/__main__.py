@@ -277,7 +277,61 @@ def bundle(
     runs = (vae, unet, decoder, regression, sr3)
     commands = tuple(_command(run) for run in runs if run is not None)
     image = phantom(told["tile"], told["channels"])
-    written = write_bundle(model, told, out, image=image, commands=commands)
+    _tell_written(write_bundle(model, told, out, image=image, commands=commands), out)
+
+
+@cli.command("from-diffusers")
+@click.argument("folder", type=FOLDER)
+@click.option("--out", type=FOLDER, required=True, help="The bundle's folder; an older one is replaced.")
+@click.option(
+    "--card", type=FILE, help="Any fields of a card, such as name, data and limits; see export/cards."
+)
+@click.option("--tile", type=COUNT, help="Side of a tile in LR pixels.  [default: the card's, or 64]")
+@click.option(
+    "--overlap", type=click.IntRange(0), help="Of tiles, in LR pixels.  [default: the card's, or a quarter]"
+)
+@click.option(
+    "--sampler",
+    type=click.Choice(["ddim", "ddpm", "dpmpp_2m", "lcm"]),
+    help="Run by this one, with trailing spacing.  [default: as the folder's scheduler does]",
+)
+@click.option("--steps", type=COUNT, help="Of the loop.  [default: 50; 4 for lcm]")
+@click.option(
+    "--eta", type=click.FloatRange(0, 1), default=0.0, help="Share of DDIM's noise that is added back."
+)
+@click.option("--noise-level", type=click.IntRange(0), help="Of an upscaler's LR image.  [default: 20]")
+@click.option("--class-label", type=click.IntRange(0), help="The one class of a UNet with classes.")
+@click.option(
+    "--text-embedding",
+    type=FILE,
+    help="The one prompt of a UNet with cross attention: (tokens, width), .npy.",
+)
+def from_diffusers(folder: Path, out: Path, card: Path | None, **options: Any) -> None:
+    """Export a super-resolution pipeline in diffusers' layout, from FOLDER with its model_index.json.
+
+    docs/own-model.md says what is read, what is refused, and how close the bundle comes to diffusers.
+    """
+    from export.bundle import phantom, write_bundle
+    from export.diffusers_scheduler import Wish
+    from export.from_diffusers import Constants, complete_card, load_diffusers, read_text
+    from export.models.diffusers_folder import read_config
+
+    text = options["text_embedding"]
+    model = load_diffusers(
+        folder,
+        wish=Wish(options["sampler"], options["steps"], options["eta"]),
+        constants=Constants(
+            None if text is None else read_text(text), options["class_label"], options["noise_level"]
+        ),
+    )
+    told = read_config(card) if card else {}
+    whole = complete_card(told, model, folder, tile=options["tile"], overlap=options["overlap"])
+    image = phantom(whole["tile"], whole["channels"])
+    written = write_bundle(model, whole, out, image=image, commands=(_without_places(sys.argv[1:]),))
+    _tell_written(written, out)
+
+
+def _tell_written(written: Any, out: Path) -> None:
     size = sum(path.stat().st_size for path in out.iterdir())
     click.echo(f"{out}: {written.manifest.name}, {size / 1e6:.1f} MB, digest {written.digest[:12]}")
 

@@ -23,9 +23,10 @@ from edge_sr.manifest import SCHEMA_VERSION, GraphFile, Manifest
 from edge_sr.pipeline import TileEngine, make_schedule
 from edge_sr.spec import Component, Graph, Precision
 from export.cost import count_cost
+from export.errors import ExportError
 from export.families import Family
 from export.graphs import Geometry, GraphModule, example_inputs, measure
-from export.to_onnx import ExportError, export_graph
+from export.to_onnx import export_graph
 
 GRAPH_TOLERANCE = 1e-4  # largest difference of a graph from torch, relative to the larger of 1 and the value
 GOLDEN = "golden.npz"

@@ -5,8 +5,9 @@
               time_embedding, condition                   -> x_next, x0
     decoder   latent, and what it reads of the encoder    -> output
 
-A regression is a decoder alone, image -> output. Diffusion in pixel space has no decoder, and its encoder is
-the enlargement of the LR image: the loop ends at the output.
+A denoiser that reads the LR image as it is has no encoder, and `image` in place of `condition`. A regression
+is a decoder alone, image -> output. Diffusion in pixel space has no decoder, and its encoder enlarges the LR
+image: the loop ends at the output.
 
 Our own decoder reads the encoder's features and mean; one that knows nothing of the LR image reads the latent
 alone. Skips are not concatenated in what is exported: see `split_skips`. The latent is standardised here: the
@@ -24,6 +25,7 @@ from torch import nn
 from edge_sr.spec import COEFFICIENTS, IMAGE, LATENT, OUTPUT, Component
 from export.models.autoencoder import Autoencoder
 from export.models.denoiser import Denoiser
+from export.models.diffusers_decoder import Decoder
 from export.models.sr3 import SR3, BicubicEncoder
 from export.models.sr3 import split_skips as split_sr3
 from export.models.unet_lite import UNetLite, split_skips
@@ -55,13 +57,19 @@ class EncoderGraph(nn.Module):
 
 
 class StepGraph(nn.Module):
-    """One whole step of the sampler: the denoiser and the update around it."""
+    """One whole step of the sampler: the denoiser and the update around it.
 
-    def __init__(self, unet: Denoiser) -> None:
+    Attributes:
+        channels: Of x, those that are denoised. Behind them a denoiser may carry noise that it wants to see
+            again in every step: the update leaves it as it is.
+    """
+
+    def __init__(self, unet: Denoiser, *, condition: str = "condition", carried: int = 0) -> None:
         super().__init__()
-        self.inputs = ("x", "x0_previous", "noise", "coefficients", "time_embedding", "condition")
+        self.inputs = ("x", "x0_previous", "noise", "coefficients", "time_embedding", condition)
         self.outputs = ("x_next", "x0")
-        self.unet = unet
+        self.unet, self.carried = unet, carried
+        self.channels = unet.config.latent_channels - carried
 
     def forward(
         self,
@@ -75,8 +83,14 @@ class StepGraph(nn.Module):
         """x, x0_previous, noise: (N, L, h, w); coefficients: (N, 7); time_embedding: (N, D) -> x_next, x0."""
         out = self.unet.denoise(x, time_embedding, condition)
         p, q, a, b, c, d, clip = coefficients[:, :, None, None, None].unbind(1)  # (N, 1, 1, 1) each
+        kept = x[:, self.channels :]
+        if self.carried:
+            x, x0_previous, noise = (value[:, : self.channels] for value in (x, x0_previous, noise))
         x0 = torch.maximum(torch.minimum(p * x + q * out, clip), -clip)
-        return a * x + b * x0 + c * noise + d * x0_previous, x0
+        x_next = a * x + b * x0 + c * noise + d * x0_previous
+        if self.carried:
+            x_next, x0 = (torch.cat([value, kept], dim=1) for value in (x_next, x0))
+        return x_next, x0
 
 
 class DecoderGraph(nn.Module):
@@ -94,6 +108,21 @@ class DecoderGraph(nn.Module):
         """latent: (N, L, h', w'), encoded: in the order of `inputs` -> (N, C, H, W)."""
         named = dict(zip(self.inputs[1:], encoded, strict=True))
         output: torch.Tensor = self.decoder(latent * self.latent_std + self.latent_mean, **named)
+        return output
+
+
+class PlainDecoderGraph(nn.Module):
+    """latent -> output, by a decoder that takes the latent as the loop leaves it."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__()
+        self.inputs = (LATENT,)
+        self.outputs = (OUTPUT,)
+        self.decoder = decoder
+
+    def forward(self, latent: torch.Tensor) -> torch.Tensor:
+        """latent: (N, L, h', w') -> (N, C, H, W)."""
+        output: torch.Tensor = self.decoder(latent)
         return output
 
 
@@ -126,7 +155,7 @@ class ConditionGraph(nn.Module):
         return (self.enlarge(image),)
 
 
-GraphModule = EncoderGraph | StepGraph | DecoderGraph | RegressionGraph | ConditionGraph
+GraphModule = EncoderGraph | StepGraph | DecoderGraph | PlainDecoderGraph | RegressionGraph | ConditionGraph
 
 
 def graph_modules(vae: Autoencoder, unet: UNetLite, scale: LatentScale) -> dict[Component, GraphModule]:
@@ -159,15 +188,18 @@ def example_inputs(
     image = torch.randn((batch, channels, tile, tile), generator=generator).mul(0.5).clamp(-1, 1)
     if Component.STEP not in modules:
         return {IMAGE: image}
-    encoder, step = modules[Component.ENCODER], modules[Component.STEP]
-    encoded = {name: value.contiguous() for name, value in zip(encoder.outputs, encoder(image), strict=True)}
+    known = {IMAGE: image}
+    if encoder := modules.get(Component.ENCODER):
+        made = zip(encoder.outputs, encoder(image), strict=True)
+        known |= {name: value.contiguous() for name, value in made}
+    step = modules[Component.STEP]
     config = step.unet.config
-    latent = (batch, config.latent_channels, *encoded["condition"].shape[2:])
+    latent = (batch, config.latent_channels, *known[step.inputs[-1]].shape[2:])
     shapes = dict.fromkeys(("x", "x0_previous", "noise", LATENT), latent)
     shapes |= {"coefficients": (batch, len(COEFFICIENTS)), "time_embedding": (batch, config.embedding)}
     values = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
     values["coefficients"][:, -1] = 3.0  # the clip, a positive bound
-    return {IMAGE: image, **encoded, **values}
+    return known | values
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,27 @@ def sample_latents(
         The latent, standardised, and the first noise, scaled: (N, L, h, w) each.
     """
     step = StepGraph(unet).eval()
+    visited = torch.tensor([record.timestep for record in schedule.steps], device=condition.device)
+    rows = unet.time(visited) if embeddings is None else embeddings[visited]
+    return run_steps(
+        step, condition, schedule, rows=rows, seed=seed, noise_scale=noise_scale, is_quiet=is_quiet
+    )
+
+
+@torch.no_grad()
+def run_steps(
+    step: StepGraph,
+    condition: torch.Tensor,
+    schedule: Schedule,
+    *,
+    rows: torch.Tensor,
+    seed: int,
+    noise_scale: float = 1.0,
+    is_quiet: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The loop of `sample_latents` over any step: `condition` is what it reads, `rows` (steps, D)."""
     generator = torch.Generator().manual_seed(seed)
-    shape = (condition.shape[0], unet.config.latent_channels, *condition.shape[-2:])
+    shape = (condition.shape[0], step.unet.config.latent_channels, *condition.shape[-2:])
 
     def draw() -> torch.Tensor:
         return torch.randn(shape, generator=generator).to(condition.device)
@@ -44,8 +63,6 @@ def sample_latents(
     first = x = draw() * (schedule.initial_sigma * noise_scale)
     x0 = torch.zeros_like(x)
     table = torch.from_numpy(coefficients(schedule)).to(condition.device)
-    visited = torch.tensor([record.timestep for record in schedule.steps], device=condition.device)
-    rows = unet.time(visited) if embeddings is None else embeddings[visited]
     for record, row, embedding in zip(schedule.steps, table, rows, strict=True):
         noise = torch.zeros_like(x) if is_quiet or record.c == 0 else draw()
         n = shape[0]

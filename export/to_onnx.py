@@ -20,18 +20,14 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from edge_sr.errors import EdgeSRError
 from edge_sr.manifest import TensorEntry
+from export.errors import ExportError
 from export.graphs import GraphModule
 
 OPSET = 18  # what TensorRT 10.3 and ONNX Runtime 1.23 both read; GroupNormalization is native from 21 on
 IR_VERSION = 10  # ONNX Runtime 1.23, the last for Python 3.10, refuses newer ones
 SMALL = 256  # initialisers of fewer values stay in FP32: biases, scales, constants of the update
 DTYPES = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16"}
-
-
-class ExportError(EdgeSRError):
-    """A graph that could not be exported, or that does not compute what the module does."""
 
 
 def round_weights(model: nn.Module) -> None:

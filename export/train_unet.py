@@ -19,7 +19,8 @@ from export.data import PairStream, load_folder, load_pairs
 from export.graphs import LatentScale
 from export.latents import CHUNK, LatentStore, fill
 from export.models.autoencoder import Autoencoder
-from export.models.diffusers_vae import is_diffusers_folder, load_diffusers_vae
+from export.models.diffusers_folder import is_diffusers_folder
+from export.models.diffusers_vae import load_diffusers_vae
 from export.models.unet_lite import UNetConfig, UNetLite
 from export.models.vae import VAE, VAEConfig
 from export.perceptual import LPIPS

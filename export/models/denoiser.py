@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ class Denoiser(nn.Module):
     """
 
     config: Any
-    time: nn.Module
+    time: Callable[[torch.Tensor], torch.Tensor]
 
     def forward(self, x: torch.Tensor, timesteps: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         """x: (N, L, h, w), timesteps: (N,) int64, condition: (N, K, h, w) -> the prediction, as x."""

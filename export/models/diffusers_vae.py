@@ -1,14 +1,12 @@
 """Autoencoders in diffusers' folder layout: AutoencoderKL (Rombach et al. 2022), AutoencoderTiny (TAESD).
 
-A folder has `config.json` and `diffusion_pytorch_model.safetensors` or `.bin`; nothing is downloaded. Such an
-autoencoder knows nothing of the LR image, so the condition is what it makes of the bicubically enlarged one,
-and the decoder reads the latent alone. A gray image is repeated to the channels that the network wants, and
-the channels of its output are averaged.
+Such an autoencoder, under a denoiser of ours, knows nothing of the LR image, so the condition is what it
+makes of the bicubically enlarged one, and the decoder reads the latent alone. A gray image is repeated to
+the channels that the network wants, and the channels of its output are averaged.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +15,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edge_sr.errors import ConfigError
 from export.models.autoencoder import Autoencoder
+from export.models.diffusers_folder import read_network
 from export.models.vae import SCALE
 
-CONFIG = "config.json"
-WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")  # the first that is there
 CLASSES = ("AutoencoderKL", "AutoencoderTiny")
-NO_VARIANCE = (
-    -30.0
-)  # the log variance of an autoencoder whose latent is a point; diffusers clamps at the same
+NO_VARIANCE = -30.0  # log variance of a latent that is a point; diffusers clamps at the same
 
 
 @dataclass(frozen=True)
@@ -128,11 +122,6 @@ class DiffusersVAE(Autoencoder):
         return mu, log_variance
 
 
-def is_diffusers_folder(folder: Path) -> bool:
-    """Whether a folder is laid out as diffusers does it, rather than as a run of ours."""
-    return (folder / CONFIG).is_file()
-
-
 def load_diffusers_vae(folder: Path) -> DiffusersVAE:
     """An autoencoder from a local folder, frozen, in FP32.
 
@@ -140,51 +129,9 @@ def load_diffusers_vae(folder: Path) -> DiffusersVAE:
         ConfigError: diffusers is not installed, the folder lacks a file, the class is another, or the weights
             are damaged or do not fit the configuration.
     """
-    content = _read_config(folder / CONFIG)
-    kind = content.get("_class_name")
-    if kind not in CLASSES:
-        hint = "give a folder of one of them, or a run of: python -m export train-vae"
-        raise ConfigError(f"{folder / CONFIG} is of class {kind}, wanted {' or '.join(CLASSES)}", hint=hint)
-    if not any((folder / name).is_file() for name in WEIGHTS):
-        raise ConfigError(f"no weights in {folder}: wanted {' or '.join(WEIGHTS)}")
-    network = _read_network(str(kind), folder)
+    hint = "give a folder of one of them, or a run of: python -m export train-vae"
+    network = read_network(folder, CLASSES, hint=hint)
     return DiffusersVAE(network).requires_grad_(requires_grad=False).eval()
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds no JSON object")
-    return content
-
-
-def _read_network(kind: str, folder: Path) -> Any:
-    """The network with its weights: all of them, since diffusers would make up what is missing."""
-    try:
-        import diffusers
-    except ImportError as error:
-        raise ConfigError(
-            f"{folder} is in diffusers' layout, and diffusers cannot be imported: {error}",
-            hint="pip install diffusers safetensors",
-        ) from error
-    try:
-        network, found = getattr(diffusers, kind).from_pretrained(
-            folder,
-            local_files_only=True,
-            low_cpu_mem_usage=False,
-            torch_dtype=torch.float32,
-            use_safetensors=(folder / WEIGHTS[0]).is_file(),  # a .bin is read with weights_only=True
-            output_loading_info=True,
-        )
-    except Exception as error:  # whatever it makes of values and files that it does not expect
-        problem = " ".join(str(error).split())[:300]
-        raise ConfigError(f"{folder} cannot be loaded as {kind}: {problem}") from error
-    if amiss := [f"{len(names)} {what}" for what, names in found.items() if names]:
-        raise ConfigError(f"the weights in {folder} do not fit its {CONFIG}: {', '.join(amiss)}")
-    return network
 
 
 def _adapted_config(network: Any) -> DiffusersConfig:

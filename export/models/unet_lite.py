@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -28,6 +28,7 @@ class UNetConfig:
         channels: Channels at the latent grid, at half and at a quarter of it; multiples of 16.
         embedding: Width of the timestep embedding.
         heads: Attention heads at the coarsest grid.
+        attentions: Attention blocks there: after the first of its two other blocks, and after the second.
     """
 
     latent_channels: int = 24
@@ -35,6 +36,7 @@ class UNetConfig:
     channels: tuple[int, int, int] = (96, 128, 160)
     embedding: int = 128
     heads: int = 5
+    attentions: Literal[1, 2] = 1
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON values."""
@@ -60,6 +62,8 @@ class TimeEmbedding(nn.Module):
 class UNetLite(Denoiser):
     """Predicts v from the noisy latent, the timestep embedding and the condition."""
 
+    time: TimeEmbedding
+
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         self.config = config
@@ -74,6 +78,7 @@ class UNetLite(Denoiser):
         self.mid1 = TimedBlock(c2, c2, d)
         self.attention = Attention(c2, config.heads)
         self.mid2 = TimedBlock(c2, c2, d)
+        self.attention2 = Attention(c2, config.heads) if config.attentions == 2 else nn.Identity()
         self.up1 = nn.Conv2d(c2, c1, 3, padding=1)
         self.merge1 = TimedBlock(2 * c1, c1, d)
         self.up0 = nn.Conv2d(c1, c0, 3, padding=1)
@@ -93,7 +98,7 @@ class UNetLite(Denoiser):
         for block in self.enc1:
             h1 = block(h1, embedding)
         h = self.mid1(self.down1(h1), embedding)
-        h = self.mid2(self.attention(h), embedding)
+        h = self.attention2(self.mid2(self.attention(h), embedding))
         h = self.merge1(self.up1(upsample(h)), embedding, h1)
         h = self.merge0(self.up0(upsample(h)), embedding, h0)
         h = self.dec0(h, embedding)

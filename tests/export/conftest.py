@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import pytest
@@ -16,6 +17,9 @@ from export.train import TrainOptions, fit
 from export.train_unet import UNetTask
 from export.train_vae import VAETask
 from tests.export.tiny import CARD, UNET_CONFIG, VAE_CONFIG, write_dataset
+
+if TYPE_CHECKING:
+    from tests.export.diffusers_cases import Case
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -69,3 +73,24 @@ def bundle(vae_run: Path, unet_run: Path, tmp_path_factory: pytest.TempPathFacto
     out = tmp_path_factory.mktemp("bundles") / "tiny"
     model = load_model(vae_run, unet_run)
     return write_bundle(model, CARD, out, image=phantom(CARD["tile"], 1), commands=("made up",))
+
+
+@pytest.fixture(scope="session")
+def ldm(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """diffusers' LDMSuperResolutionPipeline, narrow."""
+    from tests.export.diffusers_cases import LDM, make  # diffusers takes seconds to import
+    from tests.export.diffusers_folders import ldm_parts
+
+    return make(tmp_path_factory.mktemp("ldm"), LDM, ldm_parts())
+
+
+@pytest.fixture(scope="session")
+def upscaler(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """diffusers' StableDiffusionUpscalePipeline, narrow, with a made-up text."""
+    from export.from_diffusers import read_text
+    from tests.export.diffusers_cases import LEVEL, UPSCALER, make
+    from tests.export.diffusers_folders import NARROW_SD, sd_parts, write_text
+
+    folder = tmp_path_factory.mktemp("upscaler")
+    text = read_text(write_text(folder / "text.npy", NARROW_SD["cross_attention_dim"]))
+    return make(folder, UPSCALER, sd_parts(), text=text, noise_level=LEVEL)

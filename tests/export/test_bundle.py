@@ -20,11 +20,11 @@ from edge_sr.selftest import run_selftest
 from edge_sr.spec import Component, Precision
 from edge_sr.tiling import position_noise
 from export.bundle import phantom, read_card, write_bundle
+from export.errors import ExportError
 from export.families import Model, load_model
 from export.graphs import graph_modules
 from export.models.unet_lite import UNetConfig
 from export.sampling import sample_latents
-from export.to_onnx import ExportError
 from tests.export.tiny import CARD, tiny_model, tiny_unet
 
 SEED = 5

@@ -21,7 +21,8 @@ from edge_sr.selftest import run_selftest
 from edge_sr.spec import Component, Precision
 from export.bundle import phantom, write_bundle
 from export.families import load_model
-from export.models.diffusers_vae import NO_VARIANCE, WEIGHTS, load_diffusers_vae
+from export.models.diffusers_folder import WEIGHTS
+from export.models.diffusers_vae import NO_VARIANCE, load_diffusers_vae
 from export.train import TrainOptions, fit, load_weights
 from export.train_unet import UNetTask, load_vae
 from tests.export.test_bundle import SEED, in_torch

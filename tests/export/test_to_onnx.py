@@ -15,9 +15,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_sr.bundle import Bundle
 from edge_sr.spec import COEFFICIENTS, Component, Precision
+from export.errors import ExportError
 from export.families import load_model
 from export.graphs import example_inputs, graph_modules, measure
-from export.to_onnx import IR_VERSION, OPSET, ExportError, finish, round_weights, store_weights_in_half
+from export.to_onnx import IR_VERSION, OPSET, finish, round_weights, store_weights_in_half
 from tests.export.tiny import tiny_model
 
 each_component = pytest.mark.parametrize("component", Component, ids=str)
