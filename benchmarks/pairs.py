@@ -13,10 +13,10 @@ import numpy.typing as npt
 from benchmarks.records import DataFacts
 from edge_sr.bundle import Bundle
 from edge_sr.errors import ConfigError
-from edge_sr.image import DOWNSAMPLE_OPERATORS, downsample, from_unit, to_unit
+from edge_sr.image import DOWNSAMPLE_OPERATORS, downsample, from_unit, split_luminance, to_unit
 from export.data import load_pairs
 
-__all__ = ["REDUCTIONS", "Pairs", "read_pairs", "reduce_again"]
+__all__ = ["REDUCTIONS", "Pairs", "read_pairs", "reduce_again", "to_gray"]
 
 Float = npt.NDArray[np.float32]
 Gray = npt.NDArray[np.uint8]
@@ -29,11 +29,11 @@ REDUCTIONS = (*DOWNSAMPLE_OPERATORS, NOISY)
 
 @dataclass(frozen=True)
 class Pairs:
-    """HR and LR images of the same scenes.
+    """HR and LR images of the same scenes, as a model reads them: gray, or RGB; judged is the luminance.
 
     Attributes:
         name: The folder's name.
-        lr, hr: (N, 1, t, t) and (N, 1, T, T) float32 in [-1, 1].
+        lr, hr: (N, C, t, t) and (N, C, T, T) float32 in [-1, 1].
         names: Of the files.
     """
 
@@ -45,12 +45,12 @@ class Pairs:
     @property
     def lr_pixels(self) -> Gray:
         """(N, t, t) uint8."""
-        return np.asarray(from_unit(self.lr[:, 0], 8), dtype=np.uint8)
+        return to_gray(self.lr)
 
     @property
     def hr_pixels(self) -> Gray:
         """(N, T, T) uint8."""
-        return np.asarray(from_unit(self.hr[:, 0], 8), dtype=np.uint8)
+        return to_gray(self.hr)
 
     def facts(self, *, degradation: str, operator: str) -> DataFacts:
         """What a result says of them; the digest is over the pixels, LR first."""
@@ -60,8 +60,16 @@ class Pairs:
         )
 
 
+def to_gray(images: Float) -> Gray:
+    """(N, C, H, W) in [-1, 1] -> (N, H, W) uint8, rounded as an image file would be; the luminance of RGB."""
+    pixels = np.asarray(from_unit(images, 8), dtype=np.uint8)
+    if images.shape[1] == 1:
+        return pixels[:, 0]
+    return np.stack([split_luminance(image)[0] for image in pixels.transpose(0, 2, 3, 1)])
+
+
 def read_pairs(folder: Path, bundle: Bundle, *, limit: int = 0) -> Pairs:
-    """Reads the pairs of a folder, the first ones by name.
+    """Reads the pairs of a folder, the first ones by name, in the bundle's colours.
 
     Args:
         folder: With hr_256/ and lr_64/.
@@ -71,7 +79,7 @@ def read_pairs(folder: Path, bundle: Bundle, *, limit: int = 0) -> Pairs:
     Raises:
         ConfigError: There are none, one cannot be read, or they are not whole tiles of the bundle.
     """
-    lr, hr, names = load_pairs(folder)
+    lr, hr, names = load_pairs(folder, channels=bundle.manifest.channels)
     small, large = bundle.manifest.tile, bundle.manifest.tile * bundle.manifest.scale
     if lr.shape[-2:] != (small, small) or hr.shape[-2:] != (large, large):
         found = " and ".join(f"{a.shape[-1]}x{a.shape[-2]}" for a in (lr, hr))
@@ -91,19 +99,23 @@ def reduce_again(pairs: Pairs, how: str, *, scale: int) -> Pairs:
         how: One of `REDUCTIONS`.
         scale: By how much.
     """
-    lr = np.stack([_reduced(hr, how, scale, index) for index, hr in enumerate(pairs.hr_pixels)])
-    return replace(pairs, name=f"{pairs.name}-{how}", lr=to_unit(lr)[:, None])
+    lr = np.stack([_reduced(hr, how, scale, index) for index, hr in enumerate(from_unit(pairs.hr, 8))])
+    return replace(pairs, name=f"{pairs.name}-{how}", lr=to_unit(lr))
 
 
 def _reduced(hr: Gray, how: str, scale: int, index: int) -> Gray:
+    """(C, T, T) -> (C, t, t)."""
     operator = "area" if how == NOISY else how
-    small = downsample(hr.astype(np.float32), scale, operator)
+    small = np.stack([downsample(plane, scale, operator) for plane in hr.astype(np.float32)])
     if how == NOISY:
         small += np.random.default_rng(index).normal(0, NOISE_LEVELS, small.shape).astype(np.float32)
     pixels: Gray = np.clip(np.rint(small), 0, 255).astype(np.uint8)
     return _through_jpeg(pixels) if how == NOISY else pixels
 
 
-def _through_jpeg(pixels: Gray) -> Gray:
+def _through_jpeg(planes: Gray) -> Gray:
+    """Gray or RGB, (C, t, t), as it comes back from a file; OpenCV has blue first."""
+    pixels = np.ascontiguousarray(planes[::-1].transpose(1, 2, 0))
     _, file = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return np.asarray(cv2.imdecode(file, cv2.IMREAD_GRAYSCALE), np.uint8)
+    read = np.asarray(cv2.imdecode(file, cv2.IMREAD_UNCHANGED), np.uint8).reshape(pixels.shape)
+    return np.ascontiguousarray(read.transpose(2, 0, 1)[::-1])

@@ -14,10 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.pairs import Pairs
+from benchmarks.pairs import Pairs, to_gray
 from edge_sr.bundle import Bundle
 from edge_sr.errors import ConfigError, UsageError
-from edge_sr.image import from_unit, resize_bicubic
+from edge_sr.image import resize_bicubic
 from edge_sr.manifest import Preset
 from edge_sr.pipeline import TileEngine, Upscaler
 from edge_sr.spec import IMAGE, LATENT, OUTPUT, Component
@@ -40,6 +40,7 @@ __all__ = [
     "draw_noise",
     "make_rows",
     "plan_rows",
+    "require_parts",
 ]
 
 Float = npt.NDArray[np.float32]
@@ -73,10 +74,10 @@ class Autoencoder(Protocol):
     """The autoencoder of a training run. A bundle has no encoder of HR images: devices need none."""
 
     def latent(self, lr: Float, hr: Float) -> Float:
-        """lr: (N, 1, t, t), hr: (N, 1, T, T) -> the latent as the decoder graph takes it, (N, L, h, w)."""
+        """lr: (N, C, t, t), hr: (N, C, T, T) -> the latent as the decoder graph takes it, (N, L, h, w)."""
 
     def reconstruct(self, lr: Float, hr: Float) -> Float:
-        """The same -> the run's own decode of that latent: (N, 1, T, T)."""
+        """The same -> the run's own decode of that latent: (N, C, T, T)."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,6 @@ def plan_rows(bundle: Bundle, presets: Sequence[str], extras: Extras) -> list[Ro
             f"bundle {bundle.manifest.name} has no preset {', '.join(unknown)}",
             hint=f"it has {', '.join(diffusion.presets)}",
         )
-    has_decoder = Component.DECODER in bundle.manifest.graphs
     default = diffusion.presets[diffusion.default]
     others = [name for name in dict.fromkeys(presets) if name != diffusion.default]
     once = default.model_copy(update={"steps": 1})
@@ -134,8 +134,28 @@ def plan_rows(bundle: Bundle, presets: Sequence[str], extras: Extras) -> list[Ro
     ]
     needs = {CEILING: extras.autoencoder, TRUE_LATENT: extras.autoencoder, ZERO: extras.zero}
     left_out = {key for key, need in needs.items() if need is None}
-    left_out |= set() if has_decoder else {MEAN, TRAINING_MEAN, *needs}  # in pixel space
+    left_out |= set() if _has_mean(bundle) else {MEAN, TRAINING_MEAN, *needs}
     return [row for row in rows if row.key not in left_out]
+
+
+def _has_mean(bundle: Bundle) -> bool:
+    """Whether the encoder makes an image, to which the decoder adds: what the controls are about."""
+    return {Component.ENCODER, Component.DECODER} <= set(bundle.manifest.components)
+
+
+def require_parts(bundle: Bundle, what: str) -> None:
+    """Refuses what a benchmark cannot take apart.
+
+    Raises:
+        ConfigError: The model is for colour, or lacks an encoder, a step or a decoder.
+    """
+    manifest = bundle.manifest
+    if manifest.channels != 1 or len(manifest.components) < len(Component):
+        raise ConfigError(
+            f"{what} takes models for gray images that have an encoder, a step and a decoder; "
+            f"{manifest.name} has {manifest.channels} channels, {', '.join(manifest.components)}",
+            hint="quality and ladder take every model with a loop",
+        )
 
 
 def _preset_row(name: str, preset: Preset) -> Row:
@@ -157,18 +177,13 @@ class Runner:
 
     Args:
         upscaler: The opened bundle; closed by whoever opened it.
-
-    Raises:
-        ConfigError: The model is not for gray images.
     """
 
     def __init__(self, upscaler: Upscaler) -> None:
         self.upscaler = upscaler
-        if upscaler.bundle.manifest.channels != 1:
-            raise ConfigError("quality judges models for gray images", hint="name a bundle with one channel")
 
     def encode(self, lr: Float) -> dict[str, Float]:
-        """lr: (N, 1, t, t) in [-1, 1] -> every output of the encoder graph, by name."""
+        """lr: (N, C, t, t) in [-1, 1] -> every output of the encoder graph, by name."""
         return self.run(Component.ENCODER, {IMAGE: lr})
 
     def decode(self, latent: Float, encoded: Mapping[str, Float]) -> Gray:
@@ -176,12 +191,12 @@ class Runner:
         return to_gray(self.run(Component.DECODER, {**encoded, LATENT: latent})[OUTPUT])
 
     def sample(self, lr: Float, preset: Preset, seed: int) -> Gray:
-        """Images (N, H, W) of LR tiles (N, 1, t, t), each as `Upscaler.upscale` makes it with this seed."""
+        """Images (N, H, W) of LR tiles (N, C, t, t), each as `Upscaler.upscale` makes it with this seed."""
         samples = [self.draw(lr, preset, seed=seed, index=index) for index in range(preset.samples)]
         return to_gray(np.sum(samples, axis=0) / np.float32(preset.samples))
 
     def draw(self, lr: Float, preset: Preset, *, seed: int, index: int = 0) -> Float:
-        """One sample of each LR tile (N, 1, t, t), before it is rounded: (N, 1, T, T) in [-1, 1]."""
+        """One sample of each LR tile (N, C, t, t), before it is rounded: (N, C, T, T) in [-1, 1]."""
         engine = self.upscaler.tile_engine(preset, len(lr))
         output = np.empty(engine.output.shape, np.float32)
         engine.run(lr, *draw_noise(engine, preset, seed=seed, sample=index), output)
@@ -225,11 +240,6 @@ def draw_noise(engine: TileEngine, preset: Preset, *, seed: int, sample: int = 0
         position_noise_into(steps[slot], seed, step=step + 1, sample=sample, y0=0, x0=0)
     first *= np.float32(engine.schedule.initial_sigma * preset.noise_scale)
     return np.repeat(first[None], count, axis=0), np.repeat(steps[:, None], count, axis=1)
-
-
-def to_gray(images: Float) -> Gray:
-    """(N, 1, H, W) in [-1, 1] -> (N, H, W) uint8, rounded as an image file would be."""
-    return np.asarray(from_unit(images[:, 0], 8), dtype=np.uint8)
 
 
 def make_rows(
@@ -276,7 +286,7 @@ def _plain_images(runner: Runner, lr: Float, hr: Float, extras: Extras) -> dict[
     bicubic = np.stack([resize_bicubic(image, manifest.scale) for image in to_gray(lr)])
     if manifest.diffusion is None:
         return {BICUBIC: bicubic, MODEL: to_gray(runner.run(Component.DECODER, {IMAGE: lr})[OUTPUT])}
-    if Component.DECODER not in manifest.graphs:
+    if not _has_mean(runner.upscaler.bundle):
         return {BICUBIC: bicubic}
     encoded = runner.encode(lr)
     zeros = np.zeros(runner.latent_shape(len(lr)), np.float32)

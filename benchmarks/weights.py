@@ -44,7 +44,7 @@ def read_weights(bundle: Bundle, component: Component) -> GraphWeights:
         BundleError: The bundle has no such graph, or a normalisation does not look as the export writes it.
     """
     graph = onnx.load(bundle.graph(component, Precision.FP32).path).graph
-    named = {t.name.removesuffix(HALF): _fp32(numpy_helper.to_array(t)) for t in graph.initializer}
+    named = _named(graph)
     layers = {
         node.input[1]: named[node.input[2]] if len(node.input) > 2 and node.input[2] else None
         for node in graph.node
@@ -57,9 +57,14 @@ def latent_scale(bundle: Bundle) -> tuple[Array, Array] | None:
     """Mean and deviation of the latent in training, (L, 1, 1) each; None where no name tells them."""
     if Component.DECODER not in bundle.manifest.graphs:
         return None
-    named = read_weights(bundle, Component.DECODER).named
+    named = _named(onnx.load(bundle.graph(Component.DECODER, Precision.FP32).path).graph)
     mean, std = named.get("latent_mean"), named.get("latent_std")
     return None if mean is None or std is None else (mean[0], std[0])
+
+
+def _named(graph: Any) -> dict[str, Array]:
+    """Every initialiser, in FP32, by name."""
+    return {t.name.removesuffix(HALF): _fp32(numpy_helper.to_array(t)) for t in graph.initializer}
 
 
 def _fp32(array: Array) -> Array:

@@ -16,6 +16,7 @@ from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -103,8 +104,10 @@ def read_gray(path: Path, *, min_side: int = HR) -> Gray:
         ImageError: It cannot be read, is truncated or damaged, or has a side below `min_side` pixels.
     """
     pixels = read_image(path, limits=Limits(min_side=min_side)).pixels
-    if pixels.ndim == 3:
-        pixels, _ = split_luminance(pixels)
+    return _eight_bits(pixels if pixels.ndim == 2 else split_luminance(pixels)[0])
+
+
+def _eight_bits(pixels: npt.NDArray[Any]) -> Gray:
     return np.rint(pixels / 257).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
 
 
@@ -326,11 +329,17 @@ def to_unit(image: Gray) -> npt.NDArray[np.float32]:
     return np.asarray(image, dtype=np.float32) / np.float32(127.5) - np.float32(1)
 
 
-def load_pairs(folder: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], list[str]]:
+def load_pairs(
+    folder: Path, *, channels: int = 1
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], list[str]]:
     """Reads a folder of prepared pairs: `hr_256/NAME` and `lr_64/NAME`.
 
+    Args:
+        folder: Where they are.
+        channels: 1 for gray, of colour the luminance; 3 for RGB, of gray three times the same.
+
     Returns:
-        lr: (N, 1, 64, 64), hr: (N, 1, 256, 256), float32 in [-1, 1], and the names, sorted.
+        lr: (N, C, 64, 64), hr: (N, C, 256, 256), float32 in [-1, 1], and the names, sorted.
 
     Raises:
         ConfigError: No pairs, or an image of another size.
@@ -341,14 +350,16 @@ def load_pairs(folder: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.fl
         hint = f"it needs {HR_FOLDER}/ and {LR_FOLDER}/ with files of the same names"
         raise ConfigError(f"no pairs in {folder}", hint=hint)
     lr, hr = (
-        to_unit(np.stack([_read_square(folder / kind / name, side) for name in names])[:, None])
+        to_unit(np.stack([_read_square(folder / kind / name, side, channels) for name in names]))
         for kind, side in ((LR_FOLDER, LR), (HR_FOLDER, HR))
     )
     return lr, hr, names
 
 
-def _read_square(path: Path, side: int) -> Gray:
-    image = read_gray(path, min_side=8)
-    if image.shape != (side, side):
+def _read_square(path: Path, side: int, channels: int) -> Gray:
+    """(channels, side, side)."""
+    is_gray, limits = channels == 1, Limits(min_side=8)
+    image = read_gray(path, min_side=8) if is_gray else _eight_bits(read_image(path, limits=limits).pixels)
+    if image.shape[:2] != (side, side):
         raise ConfigError(f"{path} is {image.shape[1]}x{image.shape[0]}, wanted {side}x{side}")
-    return image
+    return np.broadcast_to(image if image.ndim == 2 else image.transpose(2, 0, 1), (channels, side, side))

@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from benchmarks.board import estimate
 from benchmarks.evidence.records import Projection
-from benchmarks.pairs import Pairs, reduce_again
-from benchmarks.rows import Runner, Track, to_gray
+from benchmarks.pairs import Pairs, reduce_again, to_gray
+from benchmarks.rows import Runner, Track
 from benchmarks.scores import CEILING_DB, Judge
 from edge_sr.evidence import back_project
 from edge_sr.image import DOWNSAMPLE_OPERATORS

@@ -17,10 +17,10 @@ from benchmarks.evidence.records import ConsistencyFacts, EvidenceResult, Invent
 from benchmarks.evidence.report import evidence_report
 from benchmarks.evidence.spread import judge_spread
 from benchmarks.evidence.trust import judge_consistency
-from benchmarks.pairs import Pairs, read_pairs
+from benchmarks.pairs import Pairs, read_pairs, to_gray
 from benchmarks.quality import autoencoder, bundle_facts
 from benchmarks.records import Check
-from benchmarks.rows import Runner, Track, to_gray
+from benchmarks.rows import Runner, Track, require_parts
 from benchmarks.scores import Judge
 from edge_sr.backends import open_backend
 from edge_sr.bundle import Bundle
@@ -90,6 +90,7 @@ def run_evidence(request: Request, *, arguments: Sequence[str], track: Track) ->
         EdgeSRError: The bundle, the pairs or the weights cannot be used.
     """
     bundle = Bundle.open(request.bundle)
+    require_parts(bundle, "evidence")
     manifest = bundle.manifest
     pairs = read_pairs(request.pairs, bundle, limit=request.limit)
     preset = bundle.diffusion.presets[bundle.diffusion.default].model_copy(update={"samples": 1})

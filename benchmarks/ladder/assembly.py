@@ -27,7 +27,7 @@ from benchmarks.records import Estimate
 from benchmarks.scores import LPIPS_NAME
 from benchmarks.summary import bootstrap, bootstrap_ratio
 from edge_sr.bundle import Bundle
-from edge_sr.spec import Component, Precision
+from edge_sr.spec import Precision
 
 __all__ = ["Measured", "assemble_row", "latent_std", "other_seeds", "source"]
 
@@ -76,7 +76,7 @@ def assemble_row(rung: Rung, measured: Measured) -> RungResult:
         source="control" if key == NAIVE else "bundle",
         precision=str(rung.precision),
         runs_on=measured.runs_on[key],
-        file_bytes={str(c): graphs[c][rung.precision].bytes for c in Component},
+        file_bytes={str(c): found[rung.precision].bytes for c, found in graphs.items()},
         memory=Memory(before=peak.before, peak=peak.peak),
         values={name: raw(table) for name, table in own.items()},
         statistics={name: summarise(table) for name, table in own.items()},

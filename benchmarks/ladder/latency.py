@@ -36,7 +36,7 @@ class Stages:
     """Seconds of one image.
 
     Attributes:
-        encoder, decoder: One run of the graph.
+        encoder, decoder: One run of the graph; 0 where the model has none.
         steps: One run each of the step graph.
         whole: `Upscaler.upscale`: noise, tiles, encode, loop, decode; no file is read or written.
     """
@@ -62,7 +62,7 @@ class Stopwatch:
     def take(self, whole: float) -> Stages:
         """The stages of an image that took `whole` seconds, and forgets them."""
         seconds = self._seconds
-        (encoder,), (decoder,) = seconds[Component.ENCODER], seconds[Component.DECODER]
+        encoder, decoder = sum(seconds[Component.ENCODER]), sum(seconds[Component.DECODER])
         stages = Stages(encoder, tuple(seconds[Component.STEP]), decoder, whole)
         for kept in seconds.values():
             kept.clear()
@@ -76,7 +76,7 @@ def measure_latency(
 
     Args:
         rungs: The rows.
-        images: (N, 1, t, t) LR tiles; all rows have the same one in a round, and the next in the next.
+        images: (N, C, t, t) LR tiles; all rows have the same one in a round, and the next in the next.
         preset: How the loop runs.
         rounds: How many.
         threads: CPU threads; 0 for all cores.

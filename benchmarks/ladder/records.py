@@ -84,7 +84,7 @@ class Latency(Record):
 
     Attributes:
         is_meaningful: Whether the times say something of the precision; FP16's on a CPU do not.
-        encoder, step, decoder: One run of the graph.
+        encoder, step, decoder: One run of the graph; 0 where the model has none.
         whole: An image, all steps, without reading and writing files.
     """
 

@@ -184,7 +184,7 @@ def _sizes(result: LadderResult) -> list[str]:
     rows = [
         [
             row.label,
-            *[f"{row.file_bytes[stage] / 1e6:.2f}" for stage in STAGES[:3]],
+            *[f"{row.file_bytes.get(stage, 0) / 1e6:.2f}" for stage in STAGES[:3]],
             f"{sum(row.file_bytes.values()) / 1e6:.2f}",
             f"{row.memory.peak / MIB:.0f}",
             f"{(row.memory.peak - row.memory.before) / MIB:.0f}",

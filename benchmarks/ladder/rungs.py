@@ -105,7 +105,7 @@ def _check_control(bundle: Bundle, control: Bundle) -> None:
         ConfigError: It is another model, or the same quantisation.
     """
     ours, theirs = (_hashes(b, Precision.FP32) for b in (bundle, control))
-    if other := [str(c) for c in Component if ours[c] != theirs.get(c)]:
+    if other := [str(c) for c in ours if ours[c] != theirs.get(c)]:
         raise ConfigError(
             f"the control's FP32 graphs differ from the bundle's: {', '.join(other)}", hint=NAIVE_HINT
         )
@@ -115,7 +115,7 @@ def _check_control(bundle: Bundle, control: Bundle) -> None:
 
 def _hashes(bundle: Bundle, precision: Precision) -> dict[Component, str]:
     graphs = bundle.manifest.graphs
-    return {c: graphs[c][precision].sha256 for c in Component if precision in graphs[c]}
+    return {c: graphs[c][precision].sha256 for c in bundle.manifest.components if precision in graphs[c]}
 
 
 def _calibrated(bundle: Bundle) -> str:

@@ -106,7 +106,7 @@ class Ladder:
         """Row, images (N, H, W) and trajectory (T, N, L, h, w), for every row.
 
         Args:
-            lr: (N, 1, t, t) float32 in [-1, 1].
+            lr: (N, C, t, t) float32 in [-1, 1].
             seed: Of the noise, the same for every image and every row.
         """
         for key, (runner, trajectory) in self.rows.items():

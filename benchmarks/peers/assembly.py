@@ -11,12 +11,11 @@ import numpy.typing as npt
 
 from benchmarks.board import BOOTSTRAP_SEED
 from benchmarks.loop import UNSTABLE
-from benchmarks.pairs import Pairs
+from benchmarks.pairs import Pairs, to_gray
 from benchmarks.peers.footprint import dependencies, installed_bytes
 from benchmarks.peers.protocol import OURS, OURS_FP32, Peer
 from benchmarks.peers.records import Footprint, LeftOut, PeerResult, PeersResult
 from benchmarks.records import BundleFacts, Check, Environment, Estimate, Timing
-from benchmarks.rows import to_gray
 from benchmarks.summary import bootstrap
 from edge_sr.bundle import Bundle
 from edge_sr.errors import BackendError

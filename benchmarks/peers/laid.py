@@ -69,6 +69,8 @@ def diffusers_settings(bundle: Bundle, preset: Preset) -> dict[str, Any]:
         "prediction_type": diffusion.prediction,
         "rescale_betas_zero_snr": diffusion.zero_terminal_snr,
         "timestep_spacing": preset.spacing,
+        "steps_offset": preset.offset,
+        "set_alpha_to_one": diffusion.end == "clean",
         "clip_sample": diffusion.clip is not None,
         **clip,
         "steps": preset.steps,

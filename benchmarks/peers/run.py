@@ -21,7 +21,7 @@ from benchmarks.peers.footprint import code_lines, dependencies, import_seconds,
 from benchmarks.peers.protocol import OURS, OURS_FP32, PEERS, Case, Peer, find_peer
 from benchmarks.peers.records import Footprint, LeftOut, PeersResult
 from benchmarks.peers.worker import IMAGES
-from benchmarks.rows import Track
+from benchmarks.rows import Track, require_parts
 from edge_sr.backends import open_backend
 from edge_sr.bundle import Bundle
 from edge_sr.errors import BackendError, ConfigError, EdgeSRError
@@ -69,6 +69,7 @@ def run_peers(request: Request, *, arguments: Sequence[str], track: Track) -> Pe
         EdgeSRError: The bundle or the images cannot be used, a peer is unknown, or edge-sr itself fails.
     """
     bundle = Bundle.open(request.bundle)
+    require_parts(bundle, "peers")
     described = open_backend("onnxruntime", threads=request.threads).describe()
     threads = int(described["threads"])
     pairs = read_pairs(request.pairs, bundle, limit=request.limit) if request.pairs else None

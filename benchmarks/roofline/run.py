@@ -20,7 +20,7 @@ from benchmarks.quality import bundle_facts
 from benchmarks.roofline.operators import KINDS, profile, shares
 from benchmarks.roofline.peaks import Probe, bandwidth_probe, product_probes
 from benchmarks.roofline.records import Rate, RooflineResult, StageResult
-from benchmarks.rows import Track, draw_noise
+from benchmarks.rows import Track, draw_noise, require_parts
 from edge_sr.backends import open_backend
 from edge_sr.bundle import Bundle
 from edge_sr.pipeline import Upscaler
@@ -72,6 +72,7 @@ def run_roofline(request: Request, *, arguments: Sequence[str], track: Track) ->
         EdgeSRError: The bundle cannot be used, or does not say what its graphs cost.
     """
     bundle = Bundle.open(request.bundle)
+    require_parts(bundle, "roofline")
     wanted = (Precision.FP32, Precision.INT8)
     precisions: list[Precision] = [p for p in wanted if p in bundle.precisions()]
     costs = {(c, p): cost_of(bundle.manifest, c, p) for p in precisions for c in Component}

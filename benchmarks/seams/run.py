@@ -13,7 +13,7 @@ from benchmarks.board import estimate
 from benchmarks.environment import environment
 from benchmarks.quality import bundle_facts
 from benchmarks.records import Check
-from benchmarks.rows import Runner, Track
+from benchmarks.rows import Runner, Track, require_parts
 from benchmarks.seams.joining import joined_every_step, made_alone
 from benchmarks.seams.measures import overlaps, rms_difference, step_ratio
 from benchmarks.seams.records import SeamsResult, Way
@@ -72,6 +72,7 @@ def run_seams(request: Request, *, arguments: Sequence[str], track: Track) -> Se
         EdgeSRError: The bundle or the images cannot be used.
     """
     bundle = Bundle.open(request.bundle)
+    require_parts(bundle, "seams")
     manifest = bundle.manifest
     preset = bundle.diffusion.presets[bundle.diffusion.default].model_copy(update={"samples": 1})
     names, images = _read(request, manifest.tile)

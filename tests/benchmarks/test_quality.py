@@ -284,6 +284,19 @@ def test_the_command_writes_the_three_files(
     assert (tmp_path / "name.md").read_text() in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("benchmark", "images"),
+    [("evidence", "--pairs"), ("seams", "--images"), ("peers", "--pairs"), ("roofline", "")],
+)
+def test_what_takes_a_model_apart_refuses_one_without_the_parts(
+    benchmark: str, images: str, pairs_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = write_tiny_bundle(tmp_path / "bare", family="bare", tile=64)
+    words = [benchmark, "--bundle", str(bare.folder), "--out", str(tmp_path / "out")]
+    assert run([*words, *([images, str(pairs_folder)] if images else [])]) == 1
+    assert f"error: {benchmark} takes models for gray images that have an encoder" in capsys.readouterr().err
+
+
 def test_a_plain_network_is_judged_against_bicubic_alone_and_is_made_once(
     pairs_folder: Path, tmp_path: Path
 ) -> None:

@@ -12,11 +12,12 @@ import numpy.typing as npt
 from benchmarks.ladder.opening import open_rung
 from benchmarks.ladder.records import LadderResult
 from benchmarks.ladder.rungs import Rung
+from benchmarks.pairs import to_gray
 from benchmarks.records import DataFacts, QualityResult
 from benchmarks.report_page.blocks import Block, Panel, Prose, Section, Strip
 from benchmarks.report_page.numbers import count, plain
 from benchmarks.report_page.topics import Context
-from benchmarks.rows import MODEL, describe, to_gray
+from benchmarks.rows import MODEL, describe
 from benchmarks.scores import LPIPS_NAME, METRICS
 from benchmarks.sheet import DIFFERENCE_TOP, Pick, difference_png, picks, scale_png
 from edge_sr.bundle import Bundle
