@@ -87,7 +87,7 @@ class Trials:
             outputs.append(upscaler.upscale(image, preset=self.preset, seed=self.seed + index))
             if steps:
                 found = np.empty(engine.latent_shape, np.float32)
-                engine.buffers[f"x{steps % 2}"].download(found, engine.stream)
+                engine.latent.download(found, engine.stream)
                 latents.append(found)
         spent = [o.seconds.encode + o.seconds.loop + o.seconds.decode + o.seconds.host for o in outputs]
         return Outcome(tuple(o.mean for o in outputs), tuple(latents), tuple(spent))

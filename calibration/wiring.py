@@ -37,8 +37,8 @@ WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
 
-UPDATE_INPUTS = ("coefficients", "noise", "x0_previous")
-"""Inputs of a step graph that only the sampler's update reads, so that what depends on them is the update."""
+UPDATE_INPUTS = ("coefficients", "noise", "x0_previous", "guidance", "partner")
+"""Inputs of a step graph that only guidance and the sampler's update read: what depends on them is that."""
 
 PASS_THROUGH = frozenset({"Identity", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"})
 """Operators across which TensorRT still sees that a tensor is dequantised."""

@@ -108,7 +108,19 @@ class Bundle:
         Raises:
             BundleError: The file was changed, or holds something else.
         """
-        entry = self.manifest.time_embedding
+        return self._array(self.manifest.time_embedding)
+
+    def class_embedding(self) -> npt.NDArray[np.float32]:
+        """The embedding of every class, the null class among them: (K, D) float32; (0, 0) without classes.
+
+        Raises:
+            BundleError: The file was changed, or holds something else.
+        """
+        classes = self.manifest.classes
+        return self._array(None if classes is None else classes.embedding)
+
+    def _array(self, entry: ArrayFile | None) -> npt.NDArray[np.float32]:
+        """A table in float32; (0, 0) for none."""
         if entry is None:
             return np.zeros((0, 0), np.float32)
         array = _load_npy(self._verified(entry.file, entry.sha256))
@@ -180,6 +192,8 @@ class Bundle:
             yield from graphs.values()
         if self.manifest.time_embedding is not None:
             yield self.manifest.time_embedding
+        if self.manifest.classes is not None:
+            yield self.manifest.classes.embedding
         yield self.manifest.golden
 
     def _problem(self, name: str, size: int) -> str:

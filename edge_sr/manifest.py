@@ -12,20 +12,22 @@ What describes the loop comes with a step graph, and only with it.
 History of the format:
     1  first version
     2  consistency, what true images give for a result's residual; version 1 opens as before, without it
-    3  graphs may be absent, a preset may have an offset, a loop may end at the first noise level; versions 1
-       and 2 open as before, with all three graphs and neither
+    3  graphs may be absent, a preset may have an offset, a loop may end at the first noise level, classes;
+       versions 1 and 2 open as before, with all three graphs and none of the rest
 """
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from edge_sr.card import Calibration, Consistency, Count, Operator, Provenance, QualityRow, Record, Sha256
+from edge_sr.card import Calibration, Consistency, Count, Operator, Provenance, QualityRow, Record
+from edge_sr.classes import Classes
+from edge_sr.entries import ArrayFile, Cost, File, GraphFile, Name, TensorEntry
 from edge_sr.spec import (
-    BATCH,
+    GUIDANCE_INPUTS,
     IMAGE,
     LATENT,
     LOOP_INPUTS,
@@ -33,7 +35,6 @@ from edge_sr.spec import (
     OUTPUT,
     Component,
     Precision,
-    TensorSpec,
 )
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "ArrayFile",
     "Calibration",
+    "Classes",
     "Conditioning",
     "Consistency",
     "Cost",
@@ -61,72 +63,6 @@ SCHEMA_VERSION = 3
 
 READABLE_VERSIONS = (1, 2, 3)
 """The versions that are read."""
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-
-
-class _File(Record):
-    """A file inside the bundle."""
-
-    file: Annotated[str, Field(max_length=200)]
-    sha256: Sha256
-    bytes: Annotated[int, Field(ge=1)]
-
-    @field_validator("file")
-    @classmethod
-    def _stays_inside(cls, value: str) -> str:
-        path = PurePosixPath(value)
-        if not value or path.is_absolute() or ".." in path.parts or "\\" in value or "\0" in value:
-            raise ValueError(f"path {value!r} leaves the bundle's folder")
-        return value
-
-
-class TensorEntry(Record):
-    """One input or output of a graph; "N" is the free length, of the first axis only."""
-
-    name: Name
-    dtype: Literal["float32", "float16", "int8", "uint8", "int32", "int64"]
-    shape: tuple[Annotated[int, Field(ge=1, le=65536)] | Literal["N"], ...]
-
-    @model_validator(mode="after")
-    def _only_the_first_axis_is_free(self) -> TensorEntry:
-        if BATCH in self.shape[1:]:
-            raise ValueError(f"{self.name}: only the first axis may be {BATCH!r}")
-        return self
-
-    def spec(self) -> TensorSpec:
-        """The same as a `TensorSpec`."""
-        return TensorSpec(self.name, self.dtype, self.shape)
-
-
-class Cost(Record):
-    """What one run of a graph costs for a batch of one; see `edge_sr.roofline.GraphCost`."""
-
-    macs: Annotated[int, Field(ge=0)]
-    weight_bytes: Annotated[int, Field(ge=0)]
-    activation_bytes: Annotated[int, Field(ge=0)]
-
-
-class GraphFile(_File):
-    """An ONNX file, its tensors, and its cost where it was counted."""
-
-    inputs: tuple[TensorEntry, ...]
-    outputs: tuple[TensorEntry, ...]
-    cost: Cost | None = None
-
-    @model_validator(mode="after")
-    def _names_are_unique(self) -> GraphFile:
-        names = [tensor.name for tensor in (*self.inputs, *self.outputs)]
-        if repeated := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"{self.file}: more than one tensor is named {', '.join(repeated)}")
-        return self
-
-
-class ArrayFile(_File):
-    """A numpy file (.npy, no pickle)."""
-
-    dtype: Literal["float16", "float32"]
-    shape: tuple[int, ...]
 
 
 class Latent(Record):
@@ -157,6 +93,9 @@ class Preset(Record):
         start: Share of the noise chain that is run, in (0, 1].
         noise_scale: What the first noise is multiplied by: below 1, less is invented.
         samples: Samples whose mean is the result.
+        class_name: What the model is told that it sees, of a bundle with classes; None for its null class.
+        guidance: How many times as far as by itself the class moves a prediction from the null class's; None
+            for the bundle's own. Without a class there is none.
     """
 
     sampler: Literal["ddpm", "ddim", "dpmpp_2m", "lcm"]
@@ -167,6 +106,12 @@ class Preset(Record):
     start: Annotated[float, Field(gt=0, le=1)] = 1.0
     noise_scale: Annotated[float, Field(ge=0, le=2)] = 1.0
     samples: Annotated[int, Field(ge=1, le=64)] = 1
+    class_name: Name | None = None
+    guidance: Annotated[float, Field(ge=0)] | None = None
+
+    def changed(self, given: Mapping[str, Any]) -> Preset:
+        """With these values in place of its own; a class that is named takes no guidance from it."""
+        return self.model_copy(update=({"guidance": None} if "class_name" in given else {}) | dict(given))
 
 
 def samples_of(preset: Preset | None) -> int:
@@ -225,9 +170,10 @@ class Manifest(Record):
     latent: Latent | None = None
     conditioning: Conditioning | None = None
     diffusion: Diffusion | None = None
+    classes: Classes | None = None
     graphs: dict[Component, dict[Precision, GraphFile]]
     time_embedding: ArrayFile | None = None
-    golden: _File
+    golden: File
     calibration: Calibration | None = None
     consistency: Consistency | None = None
     default_precision: Precision = Precision.FP32
@@ -246,9 +192,16 @@ class Manifest(Record):
         """How the loop runs by default; None where there is none."""
         return None if self.diffusion is None else self.diffusion.presets[self.diffusion.default]
 
+    def problem_of_class(self, preset: Preset) -> str:
+        """Why the class or the guidance of a preset cannot be had from this model, or nothing."""
+        if self.classes is not None:
+            return self.classes.problem(preset.class_name, preset.guidance)
+        is_asked = preset.class_name is not None or preset.guidance is not None
+        return f"{self.name} was told no classes" if is_asked else ""
+
     @model_validator(mode="after")
     def _is_consistent(self) -> Manifest:
-        problems = [*self._problems_of_stages(), *self._problems_of_loop()]
+        problems = [*self._problems_of_stages(), *self._problems_of_loop(), *self._problems_of_classes()]
         for component, graphs in self.graphs.items():
             if self.default_precision not in graphs:
                 problems.append(f"{component} has no graph of the default precision {self.default_precision}")
@@ -257,7 +210,8 @@ class Manifest(Record):
         for precision in Precision:
             graphs_of = {c: self.graphs[c][precision] for c in self.components if precision in self.graphs[c]}
             if len(graphs_of) == len(self.graphs):  # fewer are never run one after the other
-                problems += [f"{precision}: {problem}" for problem in _unjoined(graphs_of)]
+                unjoined = _unjoined(graphs_of, has_classes=self.classes is not None)
+                problems += [f"{precision}: {problem}" for problem in unjoined]
         problems += self._problems_of_consistency()
         if problems:
             raise ValueError("; ".join(problems))
@@ -295,6 +249,22 @@ class Manifest(Record):
             problems.append(f"conditioning by {self.conditioning.kind}, but the graphs say otherwise")
         return problems + self._problems_of_pixel_space()
 
+    def _problems_of_classes(self) -> list[str]:
+        """Presets that name what is not there, and embeddings that cannot be added to the timestep's."""
+        presets = self.diffusion.presets if self.diffusion else {}
+        told = {name: self.problem_of_class(preset) for name, preset in presets.items()}
+        problems = [f"preset {name}: {problem}" for name, problem in told.items() if problem]
+        if self.classes is None:
+            return problems
+        if self.schema_version < 3:
+            problems.append("classes came with schema version 3")
+        if self.time_embedding is None:
+            return [*problems, "classes, but no loop that they guide"]
+        found, width = self.classes.embedding.shape, self.time_embedding.shape[-1:]
+        if found != (wanted := (len(self.classes.names), *width)):
+            problems.append(f"class embedding of shape {found}, wanted {wanted}")
+        return problems
+
     def _problems_of_pixel_space(self) -> list[str]:
         """A loop without a decoder runs on the image itself, and its last step clips it."""
         if Component.DECODER in self.graphs or self.latent is None or self.diffusion is None:
@@ -320,12 +290,14 @@ class Manifest(Record):
         return problems
 
 
-def _unjoined(graphs: dict[Component, GraphFile]) -> list[str]:
+def _unjoined(graphs: dict[Component, GraphFile], *, has_classes: bool) -> list[str]:
     """What the graphs of a bundle, in order, lack to be run one after the other."""
     problems: list[str] = []
     known = {IMAGE}
     for component, graph in graphs.items():
         reads, writes = _own(component, has_loop=Component.STEP in graphs)
+        if has_classes and component is Component.STEP:
+            reads |= GUIDANCE_INPUTS
         inputs = {tensor.name for tensor in graph.inputs}
         outputs = {tensor.name for tensor in graph.outputs}
         needed = reads | ({IMAGE} if component is next(iter(graphs)) else set())

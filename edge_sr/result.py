@@ -15,12 +15,16 @@ from edge_sr.cascade import ScalePlan, enlarge, plan_scale
 from edge_sr.errors import ConsistencyError
 from edge_sr.evidence import alarm_notice, change_facts, change_map, evidence_files, residual_db, spread_facts
 from edge_sr.image import Limits, LoadedImage, from_unit, merge_luminance, split_luminance, to_planes
-from edge_sr.manifest import Preset, samples_of
+from edge_sr.manifest import Manifest, Preset, samples_of
 from edge_sr.pipeline import Enlarges, Output, StageSeconds
 
 __all__ = ["DISCLAIMER", "Result", "Settings", "upscale_image"]
 
 DISCLAIMER = "AI-generated detail. Research use only. Not for diagnosis."
+GUIDED = (
+    "guided by class {name} at {guidance:g}: what belongs to that class is drawn, also where the input shows "
+    "none of it; no finding may be read from this image"
+)
 COLOUR = "colour: luminance through the model, chroma by bicubic interpolation"
 GRAY = "gray through a model of colour: as equal channels, of whose enlargement the luminance is kept"
 Pixels = npt.NDArray[Any]
@@ -153,6 +157,7 @@ def upscale_image(upscaler: Enlarges, image: LoadedImage, settings: Settings) ->
     _check_consistency(image.name, consistency, settings.min_consistency_db)
     known = manifest.consistency if plan.is_plain else None
     notices = [COLOUR] if chroma is not None else [GRAY] if is_grayed else []
+    notices += _guided(manifest, settings.preset)
     notices += filter(None, [alarm_notice(consistency, known)])
     return Result(
         name=image.name,
@@ -169,6 +174,21 @@ def upscale_image(upscaler: Enlarges, image: LoadedImage, settings: Settings) ->
         notices=(*image.notices, *notices),
         provenance=_provenance(upscaler, settings, plan, consistency),
     )
+
+
+def _guided(manifest: Manifest, preset: Preset | None) -> list[str]:
+    """The danger of naming a class, where one is named."""
+    told = _told(manifest, preset)
+    is_told = manifest.classes is not None and told["class"] != manifest.classes.null
+    return [GUIDED.format(name=told["class"], guidance=told["guidance"])] if is_told else []
+
+
+def _told(manifest: Manifest, preset: Preset | None) -> dict[str, Any]:
+    """The class and the guidance that the loop ran with; nothing of a model that was told no classes."""
+    if manifest.classes is None or preset is None:
+        return {}
+    asked = manifest.classes.asked(preset.class_name, preset.guidance)
+    return dict(zip(("class", "guidance"), asked, strict=True))
 
 
 def _check_consistency(name: str, found_db: float, least_db: float | None) -> None:
@@ -214,7 +234,8 @@ def _provenance(
         "bundle_sha256": upscaler.bundle.digest,
         "precision": str(upscaler.precision),
         "seed": None if preset is None else settings.seed,
-        "preset": None if preset is None else preset.model_dump(mode="json"),
+        "preset": None if preset is None else preset.model_dump(mode="json", exclude_none=True),
+        **_told(manifest, preset),
         "scale": plan.scale,
         "passes": plan.passes,
         "back_projection": settings.back_project,

@@ -21,7 +21,7 @@ from edge_sr.build.autotune import Measurement
 from edge_sr.bundle import Bundle
 from edge_sr.errors import BundleError, EngineError
 from edge_sr.measure import SECONDS, EnergyPerImage, energy_per_image
-from edge_sr.pipeline import StageSeconds, Upscaler, make_schedule
+from edge_sr.pipeline import Guide, StageSeconds, Upscaler, make_guide, make_schedule
 from edge_sr.schedule import coefficients
 from edge_sr.spec import IMAGE, LATENT, OUTPUT, Component, Graph, Precision
 
@@ -233,7 +233,10 @@ class _Case:
         golden = self.golden
         encoded = {name: golden[f"encoder.{name}"] for name in _encoded(self.bundle)}
         known = {IMAGE: golden[IMAGE], **encoded}
-        with _Bench(self.backend, self.engine, len(golden[IMAGE])) as bench:
+        bundle, batch = self.bundle, len(golden[IMAGE])
+        guide = make_guide(bundle.manifest, bundle.class_embedding(), bundle.manifest.default_preset)
+        rows = guide.evaluations * batch if guide and component is Component.STEP else batch
+        with _Bench(self.backend, self.engine, rows) as bench:
             if component is Component.ENCODER:
                 results, wanted = bench.run(known), encoded
             elif component is Component.DECODER:
@@ -241,14 +244,19 @@ class _Case:
                 wanted = {OUTPUT: golden[OUTPUT]}
             else:
                 end = _end_of_loop(self.bundle)
-                results, wanted = {end: self._denoised(bench, known)}, {end: golden[end]}
+                results, wanted = {end: self._denoised(bench, known, guide)[:batch]}, {end: golden[end]}
         return [
             _compare(f"{component}: {name}", results[name], want, tolerance) for name, want in wanted.items()
         ]
 
-    def _denoised(self, bench: _Bench, known: dict[str, Array]) -> Array:
+    def _denoised(self, bench: _Bench, known: dict[str, Array], guide: Guide | None) -> Array:
         """What all steps of the default preset make of the stored noise, without further noise."""
-        x = self.golden["noise"]
+        times, samples = guide.evaluations if guide else 1, len(self.golden["noise"])
+        known = {name: np.concatenate([value] * times) for name, value in known.items()}
+        if guide:
+            known["guidance"] = np.repeat(guide.weights, samples, axis=0)
+            known["partner"] = guide.partners(samples)
+        x = np.concatenate([self.golden["noise"]] * times)
         batch, previous, nothing = len(x), np.zeros_like(x), np.zeros_like(x)
         schedule, table = (
             make_schedule(self.bundle, self.bundle.manifest.default_preset),
@@ -256,7 +264,10 @@ class _Case:
         )
         for step, row in zip(schedule.steps, coefficients(schedule), strict=True):
             scalars = {"coefficients": np.repeat(row[None], batch, axis=0)}
-            scalars["time_embedding"] = np.repeat(table[[step.timestep]], batch, axis=0)
+            told = table[[step.timestep]]
+            scalars["time_embedding"] = (
+                guide.rows(told, samples)[0] if guide else np.repeat(told, batch, axis=0)
+            )
             loop = {"x": x, "x0_previous": previous, "noise": nothing, **scalars}
             results = bench.run(known | loop)
             x, previous = results["x_next"], results["x0"]

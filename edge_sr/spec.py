@@ -12,6 +12,7 @@ import numpy.typing as npt
 __all__ = [
     "BATCH",
     "COEFFICIENTS",
+    "GUIDANCE_INPUTS",
     "IMAGE",
     "LATENT",
     "LOOP_INPUTS",
@@ -36,6 +37,10 @@ LOOP_INPUTS = frozenset({"x", "x0_previous", "noise", "coefficients", "time_embe
 LOOP_OUTPUTS = frozenset({"x_next", "x0"})
 """What the loop gives to the step graph, and takes from it; its other inputs are the image and the encoder's
 outputs, by name."""
+
+GUIDANCE_INPUTS = frozenset({"guidance", "partner"})
+"""What the loop gives beside it to the step graph of a model that was told classes: how much an evaluation's
+own prediction and its partner's weigh, (N, 2), and in which row the partner is, (N,) int32."""
 
 
 class Precision(str, Enum):

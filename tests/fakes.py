@@ -24,6 +24,12 @@ Float = npt.NDArray[np.float32]
 
 OPSET, IR_VERSION = 18, 10  # those of every graph of this project
 TIMESTEPS, EMBEDDING = 20, 8
+CLASSES: dict[str, Any] = {
+    "names": ["normal", "pneumonia", "none"],
+    "null": "none",
+    "guidance": 2.0,
+    "most_guidance": 8.0,
+}
 LATENTS, CONDITION, FEATURES, HIDDEN = 4, 3, 2, 8
 CLIP = 3.0
 GOLDEN_SEED = 7
@@ -46,10 +52,12 @@ FAMILIES: dict[str, tuple[Component, ...]] = {
     "latent": (Component.ENCODER, Component.STEP, Component.DECODER),
     "pixel": (Component.ENCODER, Component.STEP),
     "bare": (Component.STEP,),
+    "guided": (Component.ENCODER, Component.STEP),
+    "guided-latent": (Component.ENCODER, Component.STEP, Component.DECODER),
     "regression": (Component.DECODER,),
 }
 """Which graphs a bundle has: latent diffusion; SR3, whose encoder enlarges the LR image by bicubic; the same
-with a step graph that does so by itself; a plain network."""
+with a step graph that does so by itself; SR3 and latent diffusion that were told classes; a plain network."""
 
 
 class Geometry(NamedTuple):
@@ -64,12 +72,22 @@ class Geometry(NamedTuple):
     @property
     def channels(self) -> int:
         """What the loop runs on: a latent, or the gray image."""
-        return LATENTS if self.family == "latent" else 1
+        return LATENTS if self.has_latent else 1
+
+    @property
+    def has_latent(self) -> bool:
+        """Whether there is a decoder behind a loop."""
+        return self.family in ("latent", "guided-latent")
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the step graph is guided."""
+        return self.family.startswith("guided")
 
     @property
     def condition(self) -> int:
         """Channels of what the step reads of the LR image."""
-        return CONDITION if self.family == "latent" else 1
+        return CONDITION if self.has_latent else 1
 
     @property
     def latent(self) -> int:
@@ -112,7 +130,7 @@ def write_tiny_bundle(
         family: One of `FAMILIES`; in all but the first, the latent is the image, or there is none.
         colours: Channels of the image; 3 for a regression alone.
     """
-    geometry = Geometry(tile, scale, factor if family == "latent" else 1, family, colours)
+    geometry = Geometry(tile, scale, factor if family.endswith("latent") else 1, family, colours)
     components, has_loop = FAMILIES[family], Component.STEP in FAMILIES[family]
     embedding = np.random.default_rng(seed).standard_normal((TIMESTEPS, EMBEDDING)).astype(np.float32)
     with new_folder(folder) as new:
@@ -132,6 +150,8 @@ def write_tiny_bundle(
         }
         if has_loop:
             files |= _loop(geometry) | {"time_embedding": array_file(new, "time_embedding.npy", embedding)}
+        if geometry.has_classes:
+            files["classes"] = CLASSES | {"embedding": array_file(new, "classes.npy", class_embedding())}
         version = {"schema_version": 1 if family == "latent" else 3}
         write_manifest(new, Manifest.model_validate(_CARD | version | sizes | files))
     return Bundle.open(folder)
@@ -154,7 +174,13 @@ def _loop(geometry: Geometry) -> dict[str, Any]:
 
 
 def _clip(geometry: Geometry) -> float:
-    return CLIP if geometry.family == "latent" else 1.0
+    return CLIP if geometry.has_latent else 1.0
+
+
+def class_embedding() -> Float:
+    """Of every class: (3, D)."""
+    shape = (len(CLASSES["names"]), EMBEDDING)
+    return 3 * np.random.default_rng(GOLDEN_SEED).standard_normal(shape).astype(np.float32)
 
 
 _CARD: dict[str, Any] = {
@@ -231,7 +257,7 @@ def _bicubic(net: _Network, geometry: Geometry, target: str) -> None:
 
 def _encoder(net: _Network, geometry: Geometry) -> None:
     """image -> condition at the latent's size, features, and mean: the image enlarged by repetition."""
-    if geometry.family == "pixel":
+    if not geometry.has_latent:
         _bicubic(net, geometry, "condition")
         return
     if geometry.factor >= geometry.scale:
@@ -255,7 +281,11 @@ def _step(net: _Network, geometry: Geometry) -> None:
     net.add("Unsqueeze", ["time", axes], "shift")
     net.add("Add", ["first", "shift"], "shifted")
     net.add("Tanh", ["shifted"], "hidden")
-    net.convolve("hidden", "network", (HIDDEN, geometry.channels))
+    if geometry.has_classes:
+        net.convolve("hidden", "by_itself", (HIDDEN, geometry.channels))
+        _guidance(net)
+    else:
+        net.convolve("hidden", "network", (HIDDEN, geometry.channels))
 
     net.add("Unsqueeze", ["coefficients", axes], "columns")
     net.add("Split", ["columns"], " ".join(COEFFICIENTS), axis=1, num_outputs=len(COEFFICIENTS))
@@ -267,6 +297,16 @@ def _step(net: _Network, geometry: Geometry) -> None:
     net.add("Max", ["from_above", "least"], "x0")
     net.add("Mul", ["b", "x0"], "b.term")
     net.add("Sum", ["a.term", "b.term", "c.term", "d.term"], "x_next")
+
+
+def _guidance(net: _Network) -> None:
+    """by_itself -> network: each row's own prediction and its partner's, weighted."""
+    net.add("Gather", ["by_itself", "partner"], "of_partner", axis=0)
+    net.add("Unsqueeze", ["guidance", net.constant("last", np.array([2, 3], np.int64))], "weights")
+    net.add("Split", ["weights"], "own other", axis=1, num_outputs=2)
+    net.add("Mul", ["own", "by_itself"], "own.term")
+    net.add("Mul", ["other", "of_partner"], "other.term")
+    net.add("Add", ["own.term", "other.term"], "network")
 
 
 def _decoder(net: _Network, geometry: Geometry) -> None:
@@ -295,6 +335,10 @@ _READS: dict[str, dict[Component, tuple[str, ...]]] = {
     "latent": _LATENT_READS,
     "pixel": _LATENT_READS,
     "bare": {Component.STEP: (*_LOOP, "image")},
+    **dict.fromkeys(
+        ("guided", "guided-latent"),
+        _LATENT_READS | {Component.STEP: (*_LOOP, "guidance", "partner", "condition")},
+    ),
     "regression": {Component.DECODER: ("image",)},
 }
 _LATENT_WRITES: dict[Component, tuple[str, ...]] = {
@@ -303,7 +347,7 @@ _LATENT_WRITES: dict[Component, tuple[str, ...]] = {
     Component.DECODER: ("output",),
 }
 _WRITES = dict.fromkeys(FAMILIES, _LATENT_WRITES) | {
-    "pixel": _LATENT_WRITES | {Component.ENCODER: ("condition",)}
+    family: _LATENT_WRITES | {Component.ENCODER: ("condition",)} for family in ("pixel", "guided")
 }
 
 
@@ -313,12 +357,21 @@ def _shape(name: str, geometry: Geometry) -> tuple[int | str, ...]:
         "image": ("N", geometry.colours, tile, tile),
         "coefficients": ("N", len(COEFFICIENTS)),
         "time_embedding": ("N", EMBEDDING),
+        "guidance": ("N", 2),
+        "partner": ("N",),
         "condition": ("N", geometry.condition, latent, latent),
         "features": ("N", FEATURES, tile, tile),
         "mean": ("N", 1, large, large),
         "output": ("N", geometry.colours, large, large),
     }
     return shapes.get(name, ("N", geometry.channels, latent, latent))
+
+
+_TYPES = {"float32": TensorProto.FLOAT, "int32": TensorProto.INT32}
+
+
+def _dtype(name: str) -> str:
+    return "int32" if name == "partner" else "float32"
 
 
 def _write_graph(
@@ -329,7 +382,7 @@ def _write_graph(
     _BUILD[component](net, geometry)
     reads, writes = _READS[geometry.family][component], _WRITES[geometry.family][component]
     sides = [
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, _shape(name, geometry)) for name in names]
+        [helper.make_tensor_value_info(name, _TYPES[_dtype(name)], _shape(name, geometry)) for name in names]
         for names in (reads, writes)
     ]
     graph = helper.make_graph(net.nodes, component.value, *sides, initializer=net.weights)
@@ -342,7 +395,7 @@ def _write_graph(
 
 
 def _entries(names: Sequence[str], geometry: Geometry) -> list[TensorEntry]:
-    found = [{"name": name, "dtype": "float32", "shape": _shape(name, geometry)} for name in names]
+    found = [{"name": name, "dtype": _dtype(name), "shape": _shape(name, geometry)} for name in names]
     return [TensorEntry.model_validate(entry) for entry in found]
 
 
@@ -355,7 +408,7 @@ def _golden(paths: dict[Component, Path], embedding: Float, geometry: Geometry) 
 
     def run(component: Component, **loop: Float) -> dict[str, Float]:
         names = _READS[geometry.family][component], _WRITES[geometry.family][component]
-        taken = {name: np.asarray((known | loop)[name], np.float32) for name in names[0]}
+        taken = {name: np.asarray((known | loop)[name], _dtype(name)) for name in names[0]}
         given = dict(zip(names[1], evaluators[component].run(None, taken), strict=True))
         for name, value in (taken | given).items():
             golden.setdefault(f"{component}.{name}", value)
@@ -364,10 +417,16 @@ def _golden(paths: dict[Component, Path], embedding: Float, geometry: Geometry) 
     if Component.ENCODER in paths:
         known |= run(Component.ENCODER)
     if Component.STEP in paths:
-        golden |= _looped(run, embedding, geometry)
+        golden |= _looped(run, embedding + _null_class(geometry), geometry)
         known["latent"] = golden["latent"]
     known |= run(Component.DECODER) if Component.DECODER in paths else {"output": golden["latent"]}
     return golden | {"image": image, "output": known["output"]}
+
+
+def _null_class(geometry: Geometry) -> Float:
+    """What is added to the time embedding where no class is named: (D,)."""
+    table, names = class_embedding(), CLASSES["names"]
+    return table[names.index(CLASSES["null"])] if geometry.has_classes else np.zeros(EMBEDDING, np.float32)
 
 
 def _looped(run: Callable[..., dict[str, Float]], embedding: Float, geometry: Geometry) -> dict[str, Float]:
@@ -378,8 +437,9 @@ def _looped(run: Callable[..., dict[str, Float]], embedding: Float, geometry: Ge
     place = {"y0": 0, "x0": 0, "height": geometry.latent, "width": geometry.latent}
     noise = position_noise(GOLDEN_SEED, step=0, channels=geometry.channels, **place)[None]
     x, previous, nothing = noise, np.zeros_like(noise), np.zeros_like(noise)
+    alone = {"guidance": np.array([[1, 0]], np.float32), "partner": np.zeros(1, np.int32)}
     for step, row in zip(schedule.steps, coefficients(schedule), strict=True):
         loop = {"x": x, "x0_previous": previous, "noise": nothing, "coefficients": row[None]}
-        result = run(Component.STEP, **loop, time_embedding=embedding[[step.timestep]])
+        result = run(Component.STEP, **loop, **alone, time_embedding=embedding[[step.timestep]])
         x, previous = result["x_next"], result["x0"]
     return {"noise": noise, "latent": x}

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from edge_sr.backends import Buffer, Resource, Stream, check_binding
 from edge_sr.backends.host import HostBuffer, HostStream
 from edge_sr.errors import BackendError
-from edge_sr.spec import COEFFICIENTS, Component, Graph, TensorSpec
+from edge_sr.spec import COEFFICIENTS, GUIDANCE_INPUTS, LOOP_INPUTS, Component, Graph, TensorSpec
 
 __all__ = ["FakeBackend"]
 
@@ -129,11 +129,14 @@ def _step(engine: FakeEngine, arrays: dict[str, Array]) -> None:
     }
     network = np.tanh(x * np.float32(0.5))
     for spec in engine.inputs:
-        if spec.name not in ("x", "x0_previous", "noise", "coefficients", "time_embedding"):
+        if spec.name not in LOOP_INPUTS | GUIDANCE_INPUTS:
             network = network + np.float32(0.1) * _fit(
                 arrays[spec.name].mean(axis=1, keepdims=True), x.shape[2], x.shape[3]
             )
     network = network + np.float32(0.01) * arrays["time_embedding"].mean(axis=1)[:, None, None, None]
+    if "partner" in arrays:
+        own, other = arrays["guidance"].T[:, :, None, None, None]
+        network = own * network + other * network[arrays["partner"]]
     x0 = np.clip(table["p"] * x + table["q"] * network, -table["clip"], table["clip"])
     np.copyto(
         arrays["x_next"],

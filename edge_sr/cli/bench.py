@@ -24,6 +24,7 @@ from edge_sr.cli.common import (
     BACKEND,
     BUNDLE_OPTION,
     ENGINE_DIR,
+    SAMPLING,
     THREADS,
     choose,
     choose_preset,
@@ -143,7 +144,7 @@ def _request(
     opened = Bundle.open(find_bundle(bundle))
     choice, chosen = _choose(opened, backend, precisions, options["engine_dir"])
     _check_sweep(sweep[0], choice, options)
-    changes = {key: options[key] for key in ("steps", "sampler", "noise_scale", "samples")}
+    changes = {key: options[key] for key in SAMPLING}
     preset = choose_preset(opened, options["preset"], **changes)
     if preset is None and sweep[0] == "steps":
         raise UsageError(f"bundle {opened.manifest.name} has no loop, and so no steps to sweep")

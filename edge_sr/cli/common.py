@@ -23,6 +23,7 @@ __all__ = [
     "BUNDLE",
     "BUNDLE_OPTION",
     "ENGINE_DIR",
+    "SAMPLING",
     "THREADS",
     "choose",
     "choose_preset",
@@ -54,6 +55,7 @@ THREADS = click.option(
     "--threads", type=click.IntRange(0, 256), default=0, help="CPU threads. [default: all]"
 )
 ENGINE = ("precision", "threads", "batch", "engine_dir")
+SAMPLING = ("steps", "sampler", "noise_scale", "samples", "class_name", "guidance")
 
 
 def engine_options(function: F) -> F:
@@ -84,6 +86,18 @@ def sampling_options(function: F) -> F:
             "--sampler", type=click.Choice(["ddpm", "ddim", "dpmpp_2m", "lcm"]), help="The sampler."
         ),
         click.option("--noise-scale", type=click.FloatRange(0, 2), help="Scale of the first noise."),
+        click.option(
+            "--class",
+            "class_name",
+            help="What to tell a class-guided model that it sees. It draws that, also where it is not. "
+            "[default: nothing]",
+        ),
+        click.option(
+            "--guidance",
+            type=click.FloatRange(0),
+            help="How many times as far as by itself the class moves a result; a step then takes two "
+            "evaluations. [default: the bundle's own, with --class]",
+        ),
         click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True),
         click.option("--samples", type=click.IntRange(1, 64), help="Average this many samples."),
     ]
@@ -160,12 +174,13 @@ def choose_preset(bundle: Bundle, name: str | None, **changes: Any) -> Preset | 
     """A preset of the bundle with some of its values changed; None for a bundle without a loop.
 
     Raises:
-        UsageError: The bundle has no preset of that name, or no loop that any of this could change.
+        UsageError: The bundle has no preset of that name, or class, or so much guidance, or no loop that any
+            of this could change.
     """
     given = {key: value for key, value in changes.items() if value is not None}
     diffusion = bundle.manifest.diffusion
     if diffusion is None:
-        asked = [f"--{key.replace('_', '-')}" for key in ({"preset": name} if name else {}) | given]
+        asked = [_option(key) for key in ({"preset": name} if name else {}) | given]
         if asked:
             raise UsageError(
                 f"bundle {bundle.manifest.name} has no loop, which {', '.join(asked)} would be for",
@@ -177,4 +192,11 @@ def choose_preset(bundle: Bundle, name: str | None, **changes: Any) -> Preset | 
         raise UsageError(
             f"bundle {bundle.manifest.name} has no preset {chosen!r}", hint=f"it has {', '.join(presets)}"
         )
-    return presets[chosen].model_copy(update=given)
+    preset = presets[chosen].changed(given)
+    if problem := bundle.manifest.problem_of_class(preset):
+        raise UsageError(problem, hint="edge-sr info lists the classes of a bundle, and the most guidance")
+    return preset
+
+
+def _option(key: str) -> str:
+    return "--class" if key == "class_name" else f"--{key.replace('_', '-')}"

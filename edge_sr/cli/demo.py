@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_sr.cli.common import (
+    SAMPLING,
     choose_preset,
     engine_options,
     notes_of,
@@ -70,7 +71,7 @@ def demo(source: Path | None, out: Path, as_json: bool, **options: Any) -> None:
     upscaler, running = open_upscaler(options["bundle"], options["backend"], **pick(options))
     with upscaler:
         manifest = upscaler.bundle.manifest
-        changes = {key: options[key] for key in ("steps", "sampler", "noise_scale", "samples")}
+        changes = {key: options[key] for key in SAMPLING}
         settings = Settings(choose_preset(upscaler.bundle, options["preset"], **changes), options["seed"])
         small, reference = _pair(original, manifest.tile, manifest.scale)
         result = _run(upscaler, small, settings)

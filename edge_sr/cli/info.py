@@ -13,7 +13,7 @@ from edge_sr.bundle import Bundle, find_bundle
 from edge_sr.cli.common import BUNDLE, tell
 from edge_sr.cli.trtexec import BY_HAND, trtexec_lines
 from edge_sr.errors import DeviceError
-from edge_sr.manifest import Diffusion, Latent, Manifest
+from edge_sr.manifest import Classes, Diffusion, Latent, Manifest
 from edge_sr.roofline import PEAKS, cost_of, floor_ms
 from edge_sr.spec import Component, Precision
 
@@ -107,6 +107,15 @@ def _loop_lines(latent: Latent, diffusion: Diffusion) -> Iterator[str]:
         )
 
 
+def _class_line(classes: Classes) -> str:
+    """What it can be told."""
+    names = ", ".join(name for name in classes.names if name != classes.null)
+    return (
+        f"  classes      {names}; guidance {classes.guidance:g}, at most {classes.most_guidance:g}: "
+        "draws what it is told, also where it is not"
+    )
+
+
 def _lines(manifest: Manifest, digest: str, *, verify: bool) -> list[str]:
     p = manifest.provenance
     lines = [
@@ -117,6 +126,7 @@ def _lines(manifest: Manifest, digest: str, *, verify: bool) -> list[str]:
     ]
     if manifest.latent and manifest.diffusion:
         lines += _loop_lines(manifest.latent, manifest.diffusion)
+        lines += [_class_line(manifest.classes)] if manifest.classes else []
     else:
         lines.append("  loop         none: one pass, no noise, the same result for every seed")
     for component, graphs in manifest.graphs.items():

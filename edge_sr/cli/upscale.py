@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from edge_sr.cascade import plan_scale
 from edge_sr.cli.common import (
+    SAMPLING,
     choose_preset,
     engine_options,
     notes_of,
@@ -110,7 +111,7 @@ def upscale(inputs: tuple[Path, ...], out: Path, as_json: bool, **options: Any) 
 
 def _settings(upscaler: Upscaler, options: dict[str, Any]) -> Settings:
     """What the options ask for; a scale that the model cannot reach is refused before any image."""
-    changes = {key: options[key] for key in ("steps", "sampler", "noise_scale", "samples")}
+    changes = {key: options[key] for key in SAMPLING}
     preset = choose_preset(upscaler.bundle, options["preset"], **changes)
     wanted = options["evidence"]
     return Settings(

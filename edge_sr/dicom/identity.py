@@ -30,7 +30,8 @@ class Record:
         bundle_sha256: Its digest.
         precision: Of the graphs that ran.
         seed: Of the noise; None where there is no loop, which alone draws some.
-        loop: Steps and sampler in words, as in "20 ddim steps"; empty where there is no loop.
+        loop: Steps and sampler in words, as in "20 ddim steps", and of what class it was told; empty where
+            there is no loop.
         settings: All of this and the rest that decides the pixels, as canonical JSON.
     """
 
@@ -47,20 +48,22 @@ class Record:
 
         Args:
             facts: ``bundle``, ``bundle_sha256``, ``precision``, ``seed``, and ``preset`` with ``steps`` and
-                ``sampler``, or None where there is no loop; what else is there counts as a setting. It is the
-                object that a PNG carries as JSON under ``edge-sr``.
+                ``sampler``, or None where there is no loop; of a model with classes ``class`` and
+                ``guidance``. What else is there counts as a setting. It is the object that a PNG carries as
+                JSON under ``edge-sr``.
 
         Raises:
             KeyError: One is missing.
         """
         preset = facts["preset"]
+        told = f" told class {facts['class']} at guidance {facts['guidance']:g}" if "class" in facts else ""
         settings = {key: value for key, value in facts.items() if key not in _NOT_SETTINGS}
         return cls(
             bundle=facts["bundle"],
             bundle_sha256=facts["bundle_sha256"],
             precision=facts["precision"],
             seed=facts["seed"],
-            loop="" if preset is None else f"{preset['steps']} {preset['sampler']} steps",
+            loop="" if preset is None else f"{preset['steps']} {preset['sampler']} steps{told}",
             settings=json.dumps(settings | {"edge-sr": __version__}, sort_keys=True),
         )
 

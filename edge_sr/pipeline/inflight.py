@@ -24,7 +24,7 @@ import numpy.typing as npt
 from edge_sr.backends import Resource
 from edge_sr.errors import BackendError, EdgeSRError
 from edge_sr.pipeline.loop import StageSeconds
-from edge_sr.pipeline.place import ImageInFlight, Place, TileInFlight
+from edge_sr.pipeline.place import ImageInFlight, Place, TileInFlight, Way
 from edge_sr.pipeline.roster import Roster, spans
 from edge_sr.pipeline.rows import BatchRows
 from edge_sr.pipeline.upscaler import Upscaler
@@ -130,17 +130,26 @@ class InFlight(Resource):
             self._share(rows, StageSeconds(encode=self._rows.join(rows.start, pixels, noise)))
 
     def _step(self) -> None:
+        count, guided = len(self._roster.seats), list[int]()
         for row, seat in enumerate(self._roster.seats):
             way, draw = seat.sample.way, seat.sample.draw
             if draw is None:
                 continue
-            self._rows.coefficients[row] = way.coefficients[seat.step]
-            self._rows.embedding[row] = way.embedding[seat.step]
+            self._tell(row, way, seat.step, evaluation=0)
+            if way.embedding.shape[1] > 1:
+                self._tell(count + len(guided), way, seat.step, evaluation=1)
+                guided.append(row)
             if way.schedule.steps[seat.step].c != 0:
                 draw(self._noise, seat.step + 1)
                 self._rows.put_noise(row, self._noise)
-        count = len(self._roster.seats)
-        self._share(range(count), StageSeconds(loop=self._rows.step(count)))
+        self._share(range(count), StageSeconds(loop=self._rows.step(count, guided)))
+
+    def _tell(self, row: int, way: Way, step: int, *, evaluation: int) -> None:
+        """What a row's next evaluation is told."""
+        self._rows.coefficients[row] = way.coefficients[step]
+        self._rows.embedding[row] = way.embedding[step, evaluation]
+        if len(way.weights):
+            self._rows.weights[row] = way.weights[evaluation]
 
     def _hand_out(self, rows: list[int]) -> None:
         """Decodes finished rows, and frees them."""

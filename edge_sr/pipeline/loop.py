@@ -14,8 +14,10 @@ from edge_sr.backends import Backend, Binding, Buffer, CanCapture, Captured, Eng
 from edge_sr.bundle import Bundle
 from edge_sr.errors import BackendError, UsageError
 from edge_sr.manifest import Diffusion, Preset
+from edge_sr.pipeline.guidance import Guide
 from edge_sr.schedule import NoiseSchedule, Schedule, build_schedule, coefficients
 from edge_sr.spec import (
+    GUIDANCE_INPUTS,
     IMAGE,
     LATENT,
     LOOP_INPUTS,
@@ -95,8 +97,11 @@ def schedule_for(diffusion: Diffusion, preset: Preset) -> Schedule:
 class TileEngine(Resource):
     """A batch of tiles through the graphs of a bundle, for one schedule and one batch size.
 
+    Where the loop is guided by a class, a tile takes two rows of every graph but the decoder: see `Guide`.
+
     Attributes:
         output: What a run ends at: the decoder's output, or the last x of a loop in pixel space.
+        latent: What the loop ends at; the output where there is no loop.
     """
 
     def __init__(
@@ -107,6 +112,7 @@ class TileEngine(Resource):
         schedule: Schedule,
         batch: int,
         embedding: Float,
+        guide: Guide | None = None,
     ) -> None:
         """Allocates every buffer and binds every step.
 
@@ -116,33 +122,37 @@ class TileEngine(Resource):
             schedule: The steps; none where there is no step graph.
             batch: Tiles at once.
             embedding: (T, D) float32, the time embedding of every training timestep; (0, 0) without a loop.
+            guide: What is told of classes at first, see `tell`; None for a model that was told none.
 
         Raises:
             BackendError: A tensor that passes between two graphs has another shape in each.
         """
         self.backend, self.batch, self.schedule = backend, batch, schedule
+        self._timesteps = embedding[[step.timestep for step in schedule.steps]]
+        self._evaluations = guide.evaluations if guide else 1
         self._replay: Captured | None = None
         self.buffers: dict[str, Buffer] = {}
         self._held, self._is_open = ExitStack(), True
         self.stream = self._held.enter_context(backend.stream())
         try:
             self._marks = [self._held.enter_context(self.stream.mark()) for _ in range(4)]
-            self._prepare(engines, embedding)
+            self._prepare(engines, guide)
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
 
-    def _prepare(self, engines: dict[Component, Engine], embedding: Float) -> None:
+    def _prepare(self, engines: dict[Component, Engine], guide: Guide | None) -> None:
         count = len(self.schedule.steps)
         self._allocate(engines)
         if count:
-            self._fill_constants(embedding)
-            self._no_history = np.zeros(self.latent_shape, self.buffers["clean0"].dtype)
-        last = {LATENT: self.buffers[f"x{count % 2}"]} if count else {}
-        self.output = self.buffers[OUTPUT] if OUTPUT in self.buffers else last[LATENT]
-        self._encode = self._bind(engines, Component.ENCODER, {})
+            self._fill_constants(guide)
+            self._no_history = np.zeros(self.buffers["clean0"].shape, self.buffers["clean0"].dtype)
+        kept = self._ends(engines.get(Component.DECODER), count)
+        self.latent = kept[LATENT if count else OUTPUT]
+        self.output = kept.get(OUTPUT, self.latent)
+        self._encode = self._bind(engines, Component.ENCODER, self.buffers)
         self._steps = [self._bind_step(engines[Component.STEP], i) for i in range(count)]
-        self._decode = self._bind(engines, Component.DECODER, last)
+        self._decode = self._bind(engines, Component.DECODER, kept)
 
     @property
     def noisy_steps(self) -> tuple[int, ...]:
@@ -152,7 +162,16 @@ class TileEngine(Resource):
     @property
     def latent_shape(self) -> tuple[int, ...]:
         """(N, L, h, w) of the loop's noise; (N, 0, 0, 0) where there is no loop."""
-        return self.buffers["x0"].shape if self.schedule.steps else (self.batch, 0, 0, 0)
+        return (self.batch, *(self.buffers["x0"].shape[1:] if self.schedule.steps else (0, 0, 0)))
+
+    def tell(self, guide: Guide) -> None:
+        """Has the next batches guided so; nothing else is made anew.
+
+        Raises:
+            BackendError: It takes another number of evaluations than the first one.
+        """
+        self.buffers["time_embedding"].upload(guide.rows(self._timesteps, self.batch), self.stream)
+        self.buffers["guidance"].upload(np.repeat(guide.weights, self.batch, axis=0), self.stream)
 
     def capture(self) -> str:
         """Has the backend record encode, loop and decode as one piece of work, checked against a plain run.
@@ -190,7 +209,7 @@ class TileEngine(Resource):
                 read.
             out: (N, C, T, T) float32, written by the time that `collect` returns.
         """
-        self.buffers[IMAGE].upload(image, self.stream)
+        self.buffers[IMAGE].upload(self._rows_of(image), self.stream)
         if self.schedule.steps:
             self._upload_start(first_noise, step_noise)
         if self._replay is None:
@@ -223,11 +242,25 @@ class TileEngine(Resource):
 
     def _upload_start(self, first_noise: Float, step_noise: Float) -> None:
         """What the loop starts from."""
-        self.buffers["x0"].upload(first_noise, self.stream)
+        self.buffers["x0"].upload(self._rows_of(first_noise), self.stream)
         # Multiplied by zero, but zero times what a run before overflowed to is not zero.
         self.buffers["clean0"].upload(self._no_history, self.stream)
         for slot in range(len(self.noisy_steps)):
-            self.buffers["noise"].at(slot).upload(step_noise[slot], self.stream)
+            self.buffers["noise"].at(slot).upload(self._rows_of(step_noise[slot]), self.stream)
+
+    def _rows_of(self, samples: Float) -> Float:
+        """What the rows of samples hold: each its own, as often as it is evaluated."""
+        return samples if self._evaluations == 1 else np.concatenate([samples] * self._evaluations)
+
+    def _ends(self, decoder: Engine | None, steps: int) -> dict[str, Buffer]:
+        """What the loop ends at and the decoder's tensors, of the first evaluations: the rest are copies."""
+        names = {s.name for s in (*decoder.inputs, *decoder.outputs)} if decoder else set[str]()
+        ends = {name: self.buffers[name] for name in names - {LATENT}}
+        if steps:
+            ends[LATENT] = self.buffers[f"x{steps % 2}"]
+        if self._evaluations == 1:
+            return ends
+        return {name: buffer.rows(0, self.batch) for name, buffer in ends.items()}
 
     def _enqueue(self, stream: Stream) -> None:
         """Encode, loop and decode, with a mark before, between and after them."""
@@ -252,7 +285,7 @@ class TileEngine(Resource):
     def _allocate(self, engines: dict[Component, Engine]) -> None:
         """A buffer for every tensor that is not the loop's own, and then the loop's."""
         specs = {s.name: s for e in engines.values() for s in (*e.inputs, *e.outputs)}
-        plain = set(specs) - LOOP_INPUTS - LOOP_OUTPUTS - {LATENT}
+        plain = set(specs) - LOOP_INPUTS - GUIDANCE_INPUTS - LOOP_OUTPUTS - {LATENT}
         for name in sorted(plain):
             self.buffers[name] = self._buffer(specs[name], shared=name in (IMAGE, OUTPUT))
         if self.schedule.steps:
@@ -266,18 +299,26 @@ class TileEngine(Resource):
                 buffers[key] = self._buffer(specs[name])
         for name in ("coefficients", "time_embedding"):
             buffers[name] = self._buffer(specs[name], leading=(steps,))
+        for name in GUIDANCE_INPUTS & set(specs):
+            buffers[name] = self._buffer(specs[name])
         buffers["noise"] = self._buffer(specs["noise"], leading=(max(1, len(self.noisy_steps)),), shared=True)
 
     def _buffer(self, spec: TensorSpec, *, leading: tuple[int, ...] = (), shared: bool = False) -> Buffer:
-        shape = leading + spec.concrete(self.batch)
+        shape = leading + spec.concrete(self._evaluations * self.batch)
         return self._held.enter_context(self.backend.allocate(shape, spec.dtype, shared=shared))
 
-    def _fill_constants(self, embedding: Float) -> None:
-        """The scalars and the time embedding of every step, the same for each sample of the batch."""
-        rows = embedding[[s.timestep for s in self.schedule.steps]]
-        for name, table in (("coefficients", coefficients(self.schedule)), ("time_embedding", rows)):
-            repeated = np.repeat(np.asarray(table, np.float32)[:, None], self.batch, axis=1)
+    def _fill_constants(self, guide: Guide | None) -> None:
+        """The scalars and the embedding of every step, the same for each sample of the batch."""
+        rows = self._evaluations * self.batch
+        for name, table in (
+            ("coefficients", coefficients(self.schedule)),
+            ("time_embedding", self._timesteps),
+        ):
+            repeated = np.repeat(np.asarray(table, np.float32)[:, None], rows, axis=1)
             self.buffers[name].upload(repeated, self.stream)
+        if guide:
+            self.buffers["partner"].upload(guide.partners(self.batch), self.stream)
+            self.tell(guide)
 
     def _bind_step(self, engine: Engine, index: int) -> Binding:
         now, after = index % 2, (index + 1) % 2
@@ -285,7 +326,8 @@ class TileEngine(Resource):
         return engine.bind(
             self._named(
                 engine,
-                {
+                self.buffers
+                | {
                     "x": self.buffers[f"x{now}"],
                     "x_next": self.buffers[f"x{after}"],
                     "x0_previous": self.buffers[f"clean{now}"],
@@ -298,16 +340,15 @@ class TileEngine(Resource):
         )
 
     def _bind(
-        self, engines: dict[Component, Engine], component: Component, own: dict[str, Buffer]
+        self, engines: dict[Component, Engine], component: Component, available: dict[str, Buffer]
     ) -> list[Binding]:
         """A graph that runs once, where there is one."""
         if component not in engines:
             return []
-        return [engines[component].bind(self._named(engines[component], own))]
+        return [engines[component].bind(self._named(engines[component], available))]
 
-    def _named(self, engine: Engine, own: dict[str, Buffer] | None = None) -> dict[str, Buffer]:
+    def _named(self, engine: Engine, available: dict[str, Buffer]) -> dict[str, Buffer]:
         """The buffers of an engine's tensors by name."""
-        available = self.buffers | (own or {})
         return {s.name: available[s.name] for s in (*engine.inputs, *engine.outputs)}
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ from edge_sr.schedule import Schedule, coefficients
 from edge_sr.spec import Component
 from edge_sr.tiling import TileGrid, blend, extract, pad, position_noise_into
 
-__all__ = ["ImageInFlight", "Place", "TileInFlight"]
+__all__ = ["ImageInFlight", "Place", "TileInFlight", "Way"]
 
 Float = npt.NDArray[np.float32]
 
@@ -54,12 +54,14 @@ class Way:
     Attributes:
         schedule: Its steps.
         coefficients: (S, 7) float32, a row a step.
-        embedding: (S, D) float32, likewise.
+        embedding: (S, R, D) float32, likewise, for each of the step's evaluations.
+        weights: (R, 2) float32, see `Guide`; (0, 2) for a model that was told no classes.
     """
 
     schedule: Schedule
     coefficients: Float
     embedding: Float
+    weights: Float
 
 
 @dataclass(eq=False)
@@ -165,8 +167,11 @@ class Place:
 
     def _way(self, preset: Preset | None) -> Way:
         schedule = make_schedule(self.bundle, preset)
-        rows = self._upscaler.embedding[[step.timestep for step in schedule.steps]]
-        return Way(schedule, coefficients(schedule), np.asarray(rows, np.float32))
+        rows = np.asarray(self._upscaler.embedding[[step.timestep for step in schedule.steps]], np.float32)
+        table, guide = coefficients(schedule), self._upscaler.guide(preset)
+        if guide is None:
+            return Way(schedule, table, rows[:, None], np.empty((0, 2), np.float32))
+        return Way(schedule, table, guide.rows(rows, 1), guide.weights)
 
 
 def _draw(out: Float, draw: int, *, seed: int, sample: int, place: tuple[int, int]) -> None:

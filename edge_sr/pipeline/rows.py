@@ -5,12 +5,22 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_sr.backends import Backend, Binding, Buffer, CanCapture, Engine, Resource, Stream
-from edge_sr.spec import IMAGE, LATENT, LOOP_INPUTS, LOOP_OUTPUTS, OUTPUT, Component, TensorSpec
+from edge_sr.spec import (
+    GUIDANCE_INPUTS,
+    IMAGE,
+    LATENT,
+    LOOP_INPUTS,
+    LOOP_OUTPUTS,
+    OUTPUT,
+    Component,
+    TensorSpec,
+)
 
 __all__ = ["BatchRows"]
 
@@ -27,9 +37,14 @@ class BatchRows(Resource):
     which changes with every step for all rows at once, so there are two bound steps for each batch size, and
     where the backend can capture, each is recorded and replayed. All of them share one set of buffers.
 
+    Of a model that was told classes there are twice as many rows: behind those that are taken, a step puts
+    the second evaluation of each sample that is guided (see `edge_sr.pipeline.guidance`). What it leaves
+    there is of no use after it.
+
     Attributes:
-        coefficients: (B, 7) float32, of the step that each row is about to make; the caller's to write.
-        embedding: (B, D) float32, likewise.
+        coefficients: (R, 7) float32, of the step that each row is about to make; the caller's to write.
+        embedding: (R, D) float32, likewise.
+        weights: (R, 2) float32, likewise, of each row's own prediction and its partner's.
         notes: What the user should know of how steps are run.
     """
 
@@ -46,6 +61,8 @@ class BatchRows(Resource):
         """
         self.capacity, self.notes = capacity, list[str]()
         self._backend, self._engines, self._has_loop = backend, engines, Component.STEP in engines
+        self._is_guided = self._has_loop and self._step_reads >= GUIDANCE_INPUTS
+        self._most = 2 * capacity if self._is_guided else capacity
         self._buffers: dict[str, Buffer] = {}
         self._bound: dict[tuple[Component, int, int, int], Binding] = {}
         self._now, self._is_open, self._held = 0, True, ExitStack()
@@ -55,12 +72,16 @@ class BatchRows(Resource):
             self._allocate()
             self._launches = {
                 (count, now): self._prepared(count, now)
-                for count, now in itertools.product(range(1, capacity + 1), range(2))
+                for count, now in itertools.product(range(1, self._most + 1), range(2))
                 if self._has_loop
             }
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
+
+    @property
+    def _step_reads(self) -> set[str]:
+        return {spec.name for spec in self._engines[Component.STEP].inputs} if self._has_loop else set()
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -93,21 +114,43 @@ class BatchRows(Resource):
         """The noise that a row's next step adds: (L, h, w) float32. Others' is multiplied by zero."""
         self._rows("noise", row, row + 1).upload(noise[None], self._stream)
 
-    def step(self, count: int) -> float:
+    def step(self, count: int, guided: Sequence[int] = ()) -> float:
         """One step of rows 0 to count - 1, each by its own coefficients; gives its seconds.
 
         Nothing where there is no loop.
+
+        Args:
+            count: Rows that are taken.
+            guided: Those with a second evaluation, for which rows count, count + 1, ... have what the caller
+                wrote there. Of a model with classes alone.
 
         Raises:
             BackendError: The device failed.
         """
         if not self._has_loop:
             return 0.0
-        for name, table in (("coefficients", self.coefficients), ("time_embedding", self.embedding)):
-            self._rows(name, 0, count).upload(table[:count], self._stream)
-        seconds = self._timed(self._launches[count, self._now])
+        rows = count + len(guided)
+        tables: dict[str, npt.NDArray[Any]] = {
+            "coefficients": self.coefficients,
+            "time_embedding": self.embedding,
+        }
+        if self._is_guided:
+            tables |= {"guidance": self.weights, "partner": self._partners(count, guided)}
+        for name, table in tables.items():
+            self._rows(name, 0, rows).upload(table[:rows], self._stream)
+        for second, row in enumerate(guided, start=count):
+            for name in (*self._read, f"x.{self._now}"):
+                self._rows(name, second, second + 1).copy(self._rows(name, row, row + 1), self._stream)
+        seconds = self._timed(self._launches[rows, self._now])
         self._now = 1 - self._now
         return seconds
+
+    def _partners(self, count: int, guided: Sequence[int]) -> npt.NDArray[np.int32]:
+        """The partner's row of each row: its own, where there is no second evaluation."""
+        rows = np.arange(self._most, dtype=np.int32)
+        for second, row in enumerate(guided, start=count):
+            rows[[row, second]] = second, row
+        return rows
 
     def decode(self, start: int, out: Float) -> float:
         """Decodes rows from `start` on into out, (n, C, T, T) float32; gives the decoder's seconds.
@@ -132,21 +175,22 @@ class BatchRows(Resource):
     def _allocate(self) -> None:
         specs = {s.name: s for e in self._engines.values() for s in (*e.inputs, *e.outputs)}
         after = (e for c, e in self._engines.items() if c is not Component.ENCODER)
-        self._kept = sorted({s.name for e in after for s in e.inputs} - LOOP_INPUTS - {LATENT})
+        own = LOOP_INPUTS | GUIDANCE_INPUTS | {LATENT}
+        self._kept = sorted({s.name for e in after for s in e.inputs} - own)
+        self._read = sorted(self._step_reads - own)
         for name in sorted(set(specs) - LOOP_OUTPUTS - {LATENT, "x", "x0_previous"}):
-            is_shared = name in LOOP_INPUTS or name in (IMAGE, OUTPUT)
+            is_shared = name in LOOP_INPUTS | GUIDANCE_INPUTS or name in (IMAGE, OUTPUT)
             self._buffers[name] = self._buffer(specs[name], shared=is_shared)
         for pair, (read, _) in PAIRS.items() if self._has_loop else ():
             for turn in range(2):
                 self._buffers[f"{pair}.{turn}"] = self._buffer(specs[read])
-        tables = [specs.get(name) for name in ("coefficients", "time_embedding")]
-        self.coefficients, self.embedding = (
-            np.zeros(spec.concrete(self.capacity) if spec else (self.capacity, 0), np.float32)
-            for spec in tables
+        tables = [specs.get(name) for name in ("coefficients", "time_embedding", "guidance")]
+        self.coefficients, self.embedding, self.weights = (
+            np.zeros(spec.concrete(self._most) if spec else (self._most, 0), np.float32) for spec in tables
         )
 
     def _buffer(self, spec: TensorSpec, *, shared: bool = False) -> Buffer:
-        shape = spec.concrete(self.capacity)
+        shape = spec.concrete(self._most)
         return self._held.enter_context(self._backend.allocate(shape, spec.dtype, shared=shared))
 
     def _rows(self, name: str, start: int, stop: int) -> Buffer:
@@ -186,7 +230,9 @@ class BatchRows(Resource):
     def _upload_noise(self, case: int) -> None:
         """Seeded noise in everything that a step reads: the inputs of a test case."""
         rng = np.random.default_rng(case)
-        read = {s.name for s in self._engines[Component.STEP].inputs} - {"x", "x0_previous"}
+        read = self._step_reads - {"x", "x0_previous", "partner"}
+        if self._is_guided:
+            self._buffers["partner"].upload(self._partners(0, ()), self._stream)
         for name in sorted(read) + [f"{pair}.{self._now}" for pair in PAIRS]:
             buffer = self._buffers[name]
             buffer.upload(rng.standard_normal(buffer.shape).astype(buffer.dtype), self._stream)

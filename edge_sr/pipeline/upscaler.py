@@ -18,6 +18,7 @@ from edge_sr.bundle import Bundle
 from edge_sr.errors import UsageError
 from edge_sr.evidence import Moments
 from edge_sr.manifest import Preset, samples_of
+from edge_sr.pipeline.guidance import Guide, make_guide
 from edge_sr.pipeline.loop import StageSeconds, TileEngine, make_schedule
 from edge_sr.schedule import Schedule
 from edge_sr.spec import Component, Precision
@@ -75,13 +76,13 @@ class Upscaler(Resource):
         self.bundle, self.backend, self.precision, self.batch = bundle, backend, precision, batch
         self.load_seconds: dict[str, float] = {}
         self.engines: dict[Component, Engine] = {}
-        self._tile_engines: dict[tuple[Preset | None, int, int], TileEngine] = {}
+        self._tile_engines: dict[tuple[Preset | None, int, int, int], TileEngine] = {}
         self._slots = 2 if isinstance(backend, CanCapture) else 1
         self.notes: list[str] = []
         try:
             for component in bundle.manifest.components:
                 self.engines[component] = self._load(component)
-            self.embedding = bundle.time_embedding()
+            self.embedding, self.classes = bundle.time_embedding(), bundle.class_embedding()
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
@@ -97,8 +98,9 @@ class Upscaler(Resource):
             first_sample: The number of the first sample; who takes them one by one gets the same ones.
 
         Raises:
-            UsageError: The image is not (C, h, w) with the C of the model, the seed is out of range, or the
-                preset is None for a bundle with a loop, or is not for one without.
+            UsageError: The image is not (C, h, w) with the C of the model, the seed is out of range, the
+                preset is None for a bundle with a loop, or is not for one without, or it names a class or a
+                guidance that the model does not have.
             ScheduleError: The preset's combination is not offered.
             BackendError: A graph failed.
         """
@@ -136,11 +138,29 @@ class Upscaler(Resource):
         return origin[0] * scale // factor, origin[1] * scale // factor
 
     def tile_engine(self, preset: Preset | None, batch: int, *, slot: int = 0) -> TileEngine:
-        """The prepared loop of a preset, batch size and slot, recorded where the backend can; made once."""
-        key = (replace_samples(preset), batch, slot)
+        """The prepared loop of a preset, batch size and slot, recorded where the backend can; made once.
+
+        Classes share it: it is told the preset's each time.
+
+        Raises:
+            UsageError: There is no such class, or not that much guidance.
+        """
+        guide = self.guide(preset)
+        key = (_prepared_for(preset), guide.evaluations if guide else 1, batch, slot)
         if key not in self._tile_engines:
-            self._tile_engines[key] = self._recorded(make_schedule(self.bundle, preset), batch)
-        return self._tile_engines[key]
+            self._tile_engines[key] = self._recorded(make_schedule(self.bundle, preset), batch, guide)
+        engine = self._tile_engines[key]
+        if guide:
+            engine.tell(guide)
+        return engine
+
+    def guide(self, preset: Preset | None) -> Guide | None:
+        """What a preset tells the loop of classes; None for a model that was told none.
+
+        Raises:
+            UsageError: There is no such class, or not that much guidance.
+        """
+        return make_guide(self.bundle.manifest, self.classes, preset)
 
     @property
     def _align(self) -> int:
@@ -155,9 +175,14 @@ class Upscaler(Resource):
         self.load_seconds[str(component)] = time.perf_counter() - started
         return engine
 
-    def _recorded(self, schedule: Schedule, batch: int) -> TileEngine:
+    def _recorded(self, schedule: Schedule, batch: int, guide: Guide | None) -> TileEngine:
         engine = TileEngine(
-            self.backend, self.engines, schedule=schedule, batch=batch, embedding=self.embedding
+            self.backend,
+            self.engines,
+            schedule=schedule,
+            batch=batch,
+            embedding=self.embedding,
+            guide=guide,
         )
         try:
             note = engine.capture()
@@ -249,6 +274,7 @@ class Upscaler(Resource):
             self._tile_engines.clear()
 
 
-def replace_samples(preset: Preset | None) -> Preset | None:
-    """The preset for one sample: what a prepared loop depends on, less what only its noise depends on."""
-    return None if preset is None else preset.model_copy(update={"samples": 1, "noise_scale": 1.0})
+def _prepared_for(preset: Preset | None) -> Preset | None:
+    """What a prepared loop depends on: the preset less its noise's scale, its samples and its class."""
+    others = {"samples": 1, "noise_scale": 1.0, "class_name": None, "guidance": None}
+    return None if preset is None else preset.model_copy(update=others)

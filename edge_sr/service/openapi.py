@@ -6,7 +6,7 @@ from typing import Any
 
 from edge_sr import __version__
 from edge_sr.cascade import MAX_PASSES
-from edge_sr.manifest import Manifest
+from edge_sr.manifest import Classes, Manifest, Preset
 from edge_sr.service.page import load_static
 from edge_sr.service.parameters import DICOM, JSON, MAX_SCALE, PNG, Include
 from edge_sr.service.problems import MEDIA_TYPE
@@ -205,7 +205,7 @@ _UPSCALE: Json = {
 def _numbers(settings: ServiceSettings, manifest: Manifest | None) -> list[Json]:
     """The whole numbers of a query. Until the bundle is open, its model's limits are not known.
 
-    A model without a loop takes neither steps nor samples.
+    A model without a loop takes neither steps nor samples, and only one with classes takes those.
     """
     diffusion = manifest.diffusion if manifest else None
     timesteps = diffusion.timesteps if diffusion else settings.max_steps
@@ -217,7 +217,20 @@ def _numbers(settings: ServiceSettings, manifest: Manifest | None) -> list[Json]
     return [
         _query("seed", "Of the noise.", minimum=0, maximum=2**64 - 1, default=0),
         *(loop if diffusion or manifest is None else ()),
+        *(_classes(manifest.classes, manifest.default_preset) if manifest and manifest.classes else ()),
         _query("scale", "Enlarge so many times.", minimum=min(2, scale), maximum=scale),
+    ]
+
+
+def _classes(classes: Classes, preset: Preset | None) -> list[Json]:
+    """What a class-guided model can be told."""
+    danger = "It is drawn, also where the image shows none of it."
+    told = (preset and preset.class_name) or classes.null
+    names = {"type": "string", "enum": list(classes.names), "default": told}
+    guidance = {"type": "number", "minimum": 0, "maximum": classes.most_guidance}
+    return [
+        _query("class", f"What to tell the model that it sees. {danger}", **names),
+        _query("guidance", "How far the class moves a result; with a class alone.", **guidance),
     ]
 
 

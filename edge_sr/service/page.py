@@ -146,6 +146,7 @@ def _model(worker: Worker) -> dict[str, Any] | None:
         return None
     manifest = worker.bundle.manifest
     preset = manifest.default_preset
+    classes = manifest.classes
     loop = preset and {"seed": 0, **preset.model_dump(include={"steps", "samples", "sampler"})}
     return {
         "name": manifest.name,
@@ -155,6 +156,7 @@ def _model(worker: Worker) -> dict[str, Any] | None:
         "scale": manifest.scale,
         "tile": manifest.tile,
         "defaults": loop,
+        "classes": classes and classes.model_dump(exclude={"embedding"}),
     }
 
 

@@ -43,6 +43,8 @@ class Parameters(BaseModel):
         steps: Of the loop; None for the bundle's own.
         samples: Of how many the result is the mean; None for the bundle's own.
         scale: The wanted enlargement; None for the model's own.
+        class_name: What the model is told that it sees, `class` in the query; None for nothing.
+        guidance: How many times as far as by itself the class moves a result; None for the bundle's own.
         include: What comes beside the result; the answer is then JSON.
     """
 
@@ -52,6 +54,8 @@ class Parameters(BaseModel):
     steps: Annotated[int, Field(ge=1)] | None = None
     samples: Annotated[int, Field(ge=1)] | None = None
     scale: Annotated[int, Field(ge=1, le=MAX_SCALE)] | None = None
+    class_name: Annotated[str, Field(max_length=64)] | None = Field(None, alias="class")
+    guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     include: frozenset[Include] = frozenset()
 
     @field_validator("include", mode="before")
@@ -65,21 +69,37 @@ class Parameters(BaseModel):
 
         Raises:
             UsageError: The model does not offer the scale.
-            Problem: 422, the bundle's timesteps are fewer than the steps, or it has no loop to change.
+            Problem: 422, the bundle's timesteps are fewer than the steps, it has no such class or guidance,
+                or no loop to change.
         """
-        changes = {"steps": self.steps, "samples": self.samples}
-        given = {name: value for name, value in changes.items() if value is not None}
+        given = self.model_dump(include=_OF_LOOP, exclude_none=True)
         preset = manifest.default_preset
         if preset is None and given:
-            raise _refused(next(iter(given)), "this model has no loop, its result is always the same")
+            raise _refused(_asked(next(iter(given))), "this model has no loop, its result is always the same")
+        preset = preset and preset.changed(given)
+        if preset and (problem := manifest.problem_of_class(preset)):
+            names = manifest.classes.names if manifest.classes else ()
+            is_class = self.class_name is not None and self.class_name not in names
+            raise _refused("class" if is_class else "guidance", problem)
         if manifest.diffusion and (self.steps or 0) > manifest.diffusion.timesteps:
             raise _refused("steps", f"at most {manifest.diffusion.timesteps}, the timesteps of this model")
         return Settings(
-            preset and preset.model_copy(update=given),
+            preset,
             self.seed,
             limits=Limits(max_bytes=limits.max_bytes, max_pixels=limits.max_pixels),
             scale=plan_scale(self.scale, manifest.scale).scale,
         )
+
+
+_OF_LOOP = {"steps", "samples", "class_name", "guidance"}
+
+
+def _asked(field: str) -> str:
+    """A field's name in the query."""
+    return Parameters.model_fields[field].alias or field
+
+
+_NAMES = tuple(map(_asked, Parameters.model_fields))
 
 
 def parse_parameters(query: Iterable[tuple[str, str]], limits: ServiceSettings) -> Parameters:
@@ -91,10 +111,8 @@ def parse_parameters(query: Iterable[tuple[str, str]], limits: ServiceSettings) 
     """
     values: dict[str, str] = {}
     for name, value in query:
-        if name not in Parameters.model_fields:
-            raise _refused(
-                "query", f"has an unknown parameter; known are {', '.join(Parameters.model_fields)}"
-            )
+        if name not in _NAMES:
+            raise _refused("query", f"has an unknown parameter; known are {', '.join(_NAMES)}")
         if name in values:
             raise _refused(name, "was given twice")
         values[name] = value

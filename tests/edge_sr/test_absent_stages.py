@@ -59,7 +59,7 @@ def call(backend: Backend, engine: Engine, values: dict[str, Float]) -> dict[str
     stream = backend.stream()
     buffers = {s.name: backend.allocate(s.concrete(1), s.dtype) for s in (*engine.inputs, *engine.outputs)}
     for spec in engine.inputs:
-        buffers[spec.name].upload(np.asarray(values[spec.name], np.float32), stream)
+        buffers[spec.name].upload(np.asarray(values[spec.name], spec.dtype), stream)
     engine.bind(buffers).enqueue(stream)
     outputs = {s.name: np.empty(buffers[s.name].shape, np.float32) for s in engine.outputs}
     for name, out in outputs.items():

@@ -301,9 +301,9 @@ def test_a_folder_too_deep_for_the_file_system_is_refused(folder: Path) -> None:
 
 
 def test_an_unknown_field_is_refused_by_name(folder: Path) -> None:
-    change(folder, "diffusion", "presets", "even", "guidance", to=3)
+    change(folder, "diffusion", "presets", "even", "temperature", to=3)
     message = refusal(folder)
-    assert "diffusion.presets.even.guidance" in message
+    assert "diffusion.presets.even.temperature" in message
     assert "not permitted" in message
 
 

@@ -81,6 +81,7 @@ function madeRows({ provenance }, requestId) {
     Backend: [provenance.backend, provenance.version, provenance.provider].filter(Boolean).join(", "),
     Precision: provenance.precision,
     Loop: preset ? `${preset.steps} steps, ${preset.sampler}` : "none, one pass",
+    ...("class" in provenance && { "Told class": `${provenance.class}, guidance ${provenance.guidance}` }),
     ...(preset && { Samples: preset.samples, Seed: provenance.seed }),
     Request: code(requestId),
   };

@@ -183,6 +183,12 @@ def test_the_transfer_syntax_of_the_source_does_not_change_the_uids() -> None:
     assert derived(encoded(dx(), RLE)).SOPInstanceUID == derived(dx()).SOPInstanceUID
 
 
+def test_the_class_that_a_model_was_told_is_named() -> None:
+    told = derived(dx(), record(**{"class": "pneumonia", "guidance": 2.0})).DerivationDescription
+    assert "20 ddim steps told class pneumonia at guidance 2, seed 7" in told
+    assert "class" not in derived(dx()).DerivationDescription
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -192,6 +198,7 @@ def test_the_transfer_syntax_of_the_source_does_not_change_the_uids() -> None:
         {"preset": {"steps": 25, "sampler": "ddim", "samples": 1}},
         {"preset": {"steps": 20, "sampler": "ddim", "samples": 4}},
         {"back_projection": "area"},
+        {"class": "pneumonia", "guidance": 2.0},
     ],
     ids=str,
 )

@@ -408,8 +408,29 @@ def test_of_a_model_without_a_loop_nothing_of_a_loop_can_be_asked(browser: Brows
     with served(plain) as service, opened_page(browser, service.url) as watched:
         page = watched.page
         expect(page.locator("#settings-now")).to_have_text("one pass, ×4")
+        expect(page.locator("#class")).to_be_hidden()
         for name in ("seed", "steps", "samples"):
             expect(page.locator(f"#{name}")).to_be_disabled()
         choose(page, ("a.png", picture()))
         await_result(page)
         expect(page.get_by_text("none, one pass")).to_be_attached()
+
+
+def test_a_class_is_told_with_its_danger_beside_it(browser: Browser, tmp_path: Path) -> None:
+    guided = write_tiny_bundle(tmp_path / "guided", family="guided")
+    with served(guided) as service, opened_page(browser, service.url) as watched:
+        page = watched.page
+        open_settings(page)
+        expect(page.get_by_text("drawn, also where the image shows none of it")).to_be_visible()
+        page.locator("#class").select_option("pneumonia")
+        page.locator("#guidance").fill("9")
+        choose(page, ("a.png", picture()))
+        expect(page.locator("#settings-error")).to_have_text("Guidance: from 0 to 8.")
+        page.locator("#guidance").fill("3")
+        expect(page.locator("#settings-now")).to_contain_text("told pneumonia")
+        choose(page, ("a.png", picture()))
+        await_result(page)
+        expect(page.get_by_text("pneumonia, guidance 3")).to_be_attached()
+        page.locator("#class").select_option("nothing")
+        choose(page, ("b.png", picture(22)))
+        expect(page.get_by_text("none, guidance 1")).to_be_attached()

@@ -175,3 +175,57 @@ def test_a_model_of_colour_is_served_in_colour_and_takes_gray_too(tmp_path: Path
     # The fake backend makes equal channels of everything: only their file tells the two apart.
     assert [image.notices for image in read] == [("equal colour channels read as gray",), ()]
     assert read[0].pixels.shape == (80, 96)
+
+
+def test_a_class_and_its_guidance_reach_the_engine_and_are_warned_of(tmp_path: Path) -> None:
+    with running(write_tiny_bundle(tmp_path / "guided", family="guided")) as rig:
+        told = rig.post(picture(), query="?class=pneumonia&guidance=3", accept=JSON).json()
+        nothing = rig.post(picture(), accept=JSON).json()
+        described = rig.client.get("/openapi.json").json()["paths"]["/v1/upscale"]["post"]["parameters"]
+        model = rig.client.get("/v1/info").json()["model"]
+    assert (told["provenance"]["class"], told["provenance"]["guidance"]) == ("pneumonia", 3.0)
+    assert any("guided by class pneumonia at 3" in notice for notice in told["notices"])
+    assert (nothing["provenance"]["class"], nothing["provenance"]["guidance"]) == ("none", 1.0)
+    assert told["image"] != nothing["image"]
+    schemas = {parameter["name"]: parameter["schema"] for parameter in described}
+    assert (
+        schemas["class"]["enum"] == ["normal", "pneumonia", "none"] and schemas["guidance"]["maximum"] == 8.0
+    )
+    assert model["classes"] == {
+        "names": ["normal", "pneumonia", "none"],
+        "null": "none",
+        "guidance": 2.0,
+        "most_guidance": 8.0,
+    }
+
+
+def test_a_batch_has_images_that_were_told_different_things(tmp_path: Path) -> None:
+    with running(write_tiny_bundle(tmp_path / "guided", family="guided"), batch=3) as rig:
+        queries = ["?class=pneumonia&guidance=3", "?class=normal", ""]
+        answers = [rig.post(picture(), query=query, accept=JSON).json() for query in queries]
+    assert [answer["provenance"]["class"] for answer in answers] == ["pneumonia", "normal", "none"]
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("?class=covid", "class"),
+        ("?class=normal&guidance=9", "guidance"),
+        ("?guidance=2", "guidance"),
+        ("?class=normal&guidance=nan", "guidance"),
+        ("?class=normal&guidance=-1", "guidance"),
+        ("?class_name=normal", "query"),
+    ],
+)
+def test_a_class_or_a_guidance_that_is_not_there_is_refused(tmp_path: Path, query: str, field: str) -> None:
+    with running(write_tiny_bundle(tmp_path / "guided", family="guided")) as rig:
+        answer = rig.post(picture(), query=query)
+    assert (answer.status_code, answer.json()["field"]) == (422, field)
+
+
+def test_a_model_that_was_told_no_classes_refuses_one_and_describes_none(rig: Rig) -> None:
+    answer = rig.post(picture(), query="?class=normal")
+    assert (answer.status_code, answer.json()["field"]) == (422, "class")
+    described = rig.client.get("/openapi.json").json()["paths"]["/v1/upscale"]["post"]["parameters"]
+    assert not {"class", "guidance"} & {parameter["name"] for parameter in described}
+    assert rig.client.get("/v1/info").json()["model"]["classes"] is None
