@@ -2,7 +2,7 @@
 
 Four things stay in FP32, since they are what errors would pile up in:
 
-    the update     all that depends on the sampler's numbers, the noise or the previous x0
+    the update     all that depends on the sampler's numbers, the noise, the previous x0 or guidance
     image sums     an Add that writes an output from a graph's input: the mean image plus its detail
     choices        all that an ArgMin depends on: the codebook of a VQ autoencoder, behind the latent
     the edges      inputs and outputs of the graph, so that every precision of a bundle has the same tensors
@@ -23,10 +23,10 @@ from onnx import TensorProto, helper
 from calibration.errors import CalibrationError
 from calibration.graph import HALF_OPSET, OPSET, Index, choosing, constant, element_types, finish
 from calibration.recording import Recording
+from calibration.wiring import UPDATE_INPUTS
 
 __all__ = ["OPERATORS", "check_fits", "to_half"]
 
-UPDATE_INPUTS = frozenset({"x0_previous", "noise", "coefficients"})
 CARRIERS = frozenset({"Resize", "Identity"})  # what may lie between an input and an image sum
 LARGEST = 65504.0  # of FP16
 HEADROOM = 4.0  # between what was recorded and that
@@ -163,7 +163,7 @@ def _wide(model: Any) -> set[str]:
     wide: set[str] = set()
     carriers: dict[str, list[str]] = {name: [] for name in Index(model).inputs}  # tensor -> what carries it
     for node in model.graph.node:
-        if (wide | UPDATE_INPUTS).intersection(node.input):
+        if wide.union(UPDATE_INPUTS).intersection(node.input):
             wide.update(node.output)
         elif node.op_type in CARRIERS and node.input[0] in carriers:
             carriers[node.output[0]] = [*carriers[node.input[0]], node.output[0]]

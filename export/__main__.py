@@ -39,13 +39,23 @@ def originals_options(function: F) -> F:
 
 
 def training_options(function: F) -> F:
-    """The options that every training command has."""
+    """The options of a training command that validates on pairs."""
     options = [
         click.option("--val", type=FOLDER, required=True, help="Folder with hr_256/ and lr_64/."),
+        click.option("--lpips", type=FOLDER, help="Folder with squeezenet1_1.pth and lpips' squeeze.pth."),
+        run_options,
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def run_options(function: F) -> F:
+    """The options that every training command has."""
+    options = [
         click.option(
             "--out", type=FOLDER, required=True, help="The run's folder; an unfinished run goes on."
         ),
-        click.option("--lpips", type=FOLDER, help="Folder with squeezenet1_1.pth and lpips' squeeze.pth."),
         click.option("--iterations", type=COUNT, default=100_000, help="Optimiser steps at most."),
         click.option(
             "--minutes", type=NOT_NEGATIVE, default=0.0, help="Training time at most; 0 for no limit."
@@ -207,6 +217,31 @@ def train_sr3(size: str, attention: bool, noise: str, batch: int, crop: int, **o
     fit(task, _train_options(options))
 
 
+@cli.command("train-class")
+@run_options
+@click.option(
+    "--labels",
+    type=FILE,
+    required=True,
+    help="CSV with file (from its own folder), split, patient_id, label; images at least 256 a side.",
+)
+@click.option("--classes", default="normal,pneumonia", help="What a label begins with, for each class.")
+@click.option("--scale", type=click.Choice(["2", "4"]), default="4", help="HR pixels an LR pixel.")
+@click.option("--batch", type=COUNT, default=8, help="Pairs an iteration.")
+@click.option("--crop", default=256, help="Side of a training crop in HR pixels.")
+def train_class(labels: Path, classes: str, scale: str, batch: int, crop: int, **options: Any) -> None:
+    """Train a class-guided denoiser in pixel space on labelled images. There is no autoencoder."""
+    from export.models.class_unet import ClassConfig
+    from export.train import fit, require_device
+    from export.train_class import ClassTask
+
+    require_device(options["device"])
+    names = (*filter(None, (name.strip() for name in classes.split(","))), "none")
+    config = ClassConfig(names=names, scale=int(scale))
+    task = ClassTask(config, labels=labels, batch=batch, crop=crop, seed=options["seed"])
+    fit(task, _train_options(options))
+
+
 @cli.command("train-decoder")
 @training_options
 @click.option("--vae", type=FOLDER, required=True, help=VAE_HELP)
@@ -240,12 +275,14 @@ def train_decoder(vae: Path, unet: Path, samples: int, batch: int, crop: int, **
 @click.option("--decoder", type=FOLDER, help="The run of train-decoder.  [default: the autoencoder's own]")
 @click.option("--regression", type=FOLDER, help="A run of train-regression alone, in place of those three.")
 @click.option("--sr3", type=FOLDER, help="A run of train-sr3 alone, in place of those three.")
+@click.option("--class-guided", type=FOLDER, help="A run of train-class alone, in place of those three.")
 @click.option("--out", type=FOLDER, required=True, help="The bundle's folder; an older one is replaced.")
 @click.option(
     "--card",
     type=FILE,
     help="What people are told of the model, and its presets.  [default: export/cards/cxr-x4.json; with "
-    "--regression cxr-x4-cnn.json, with --sr3 cxr-x4-sr3.json]",
+    "--regression cxr-x4-cnn.json, with --sr3 cxr-x4-sr3.json, with --class-guided cxr-x4-class.json, or "
+    "cxr-x2-class.json of its scale]",
 )
 def bundle(
     vae: Path | None,
@@ -253,28 +290,42 @@ def bundle(
     decoder: Path | None,
     regression: Path | None,
     sr3: Path | None,
+    class_guided: Path | None,
     out: Path,
     card: Path | None,
 ) -> None:
     """Export a trained model to a bundle, each graph verified against torch.
 
     A latent diffusion model is given by --vae and --unet, a regression by --regression, diffusion in pixel
-    space by --sr3.
+    space by --sr3, and one that can be told classes by --class-guided.
     """
     from export.bundle import phantom, read_card, write_bundle
-    from export.families import Family, load_model, load_regression_model, load_sr3_model
+    from export.families import (
+        Family,
+        load_class_model,
+        load_model,
+        load_regression_model,
+        load_sr3_model,
+    )
 
     cards = Path(__file__).parent / "cards"
     model: Family
-    if vae and unet and not (regression or sr3):
+    alone = [run for run in (regression, sr3, class_guided) if run]
+    if vae and unet and not alone:
         told, model = read_card(card or cards / "cxr-x4.json"), load_model(vae, unet, decoder_run=decoder)
-    elif regression and not (vae or unet or decoder or sr3):
+    elif len(alone) != 1 or vae or unet or decoder:
+        raise click.UsageError(
+            "give --vae and --unet, or --regression alone, or --sr3 alone, or --class-guided alone"
+        )
+    elif regression:
         told, model = read_card(card or cards / "cxr-x4-cnn.json"), load_regression_model(regression)
-    elif sr3 and not (vae or unet or decoder or regression):
+    elif sr3:
         told, model = read_card(card or cards / "cxr-x4-sr3.json"), load_sr3_model(sr3)
     else:
-        raise click.UsageError("give --vae and --unet, or --regression alone, or --sr3 alone")
-    runs = (vae, unet, decoder, regression, sr3)
+        guided = load_class_model(alone[0])
+        of_its_scale = cards / f"cxr-x{guided.network.config.scale}-class.json"
+        told, model = read_card(card or of_its_scale), guided
+    runs = (vae, unet, decoder, *alone)
     commands = tuple(_command(run) for run in runs if run is not None)
     image = phantom(told["tile"], told["channels"])
     _tell_written(write_bundle(model, told, out, image=image, commands=commands), out)

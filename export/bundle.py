@@ -20,7 +20,7 @@ from edge_sr.backends import Backend, Engine, open_backend
 from edge_sr.bundle import Bundle, graph_file, hash_file, new_folder, write_manifest
 from edge_sr.errors import ConfigError
 from edge_sr.manifest import SCHEMA_VERSION, GraphFile, Manifest
-from edge_sr.pipeline import TileEngine, make_schedule
+from edge_sr.pipeline import TileEngine, make_guide, make_schedule
 from edge_sr.spec import Component, Graph, Precision
 from export.cost import count_cost
 from export.errors import ExportError
@@ -45,6 +45,7 @@ TOLD = (  # what the manifest takes from a card as it is
 )
 SOURCES = ("data", "data_licence", "weights_licence")  # what it takes for the provenance
 OPTIONAL = ("quality",)  # measured figures, each with the result file it comes from
+OF_CLASSES = ("guidance", "most_guidance")  # what a card has of a class-guided model
 OF_LOOP = ("presets", "default")  # what a card has of a model with a loop
 Float = npt.NDArray[np.float32]
 
@@ -188,8 +189,9 @@ def golden_values(model: Family, bundle: Bundle, image: Float) -> dict[str, Floa
     graphs = [bundle.graph(component, Precision.FP32) for component in bundle.manifest.components]
     with open_backend("onnxruntime") as backend, ExitStack() as stack:
         engines = {graph.component: stack.enter_context(backend.load(graph)) for graph in graphs}
+        guide = make_guide(bundle.manifest, bundle.class_embedding(), bundle.manifest.default_preset)
         with TileEngine(
-            backend, engines, schedule=schedule, batch=1, embedding=bundle.time_embedding()
+            backend, engines, schedule=schedule, batch=1, embedding=bundle.time_embedding(), guide=guide
         ) as engine:
             out = np.empty(golden["output"].shape, np.float32)
             nothing = np.zeros((len(engine.noisy_steps), *engine.latent_shape), np.float32)
@@ -275,7 +277,9 @@ def check_card(card: Mapping[str, Any]) -> None:
     """
     needed = {*TOLD, *SOURCES} | (set(OF_LOOP) if set(OF_LOOP) & set(card) else set())
     problems = [f"no {name}" for name in sorted(needed - set(card))]
-    problems += [f"{name}, which is not known" for name in sorted(set(card) - needed - set(OPTIONAL))]
+    problems += [
+        f"{name}, which is not known" for name in sorted(set(card) - needed - {*OPTIONAL, *OF_CLASSES})
+    ]
     sizes = ("scale", "channels", "tile", "overlap")
     problems += [f"{name} {card[name]!r}" for name in sizes if not isinstance(card.get(name, 1), int)]
     if problems:

@@ -120,7 +120,7 @@ def plain_pair(original: Gray) -> tuple[Gray, Gray]:
     Returns:
         hr: (256, 256) uint8; lr: (64, 64) uint8.
     """
-    crop = _centre(original, min(original.shape))
+    crop = middle(original, min(original.shape))
     return _cubic(crop, HR), _cubic(crop, LR)
 
 
@@ -135,16 +135,17 @@ def make_pair(original: Gray, rng: np.random.Generator, augmentation: Augmentati
     Returns:
         hr: (256, 256) uint8; lr: (64, 64) uint8.
     """
-    image = _jitter(_warp(original, rng, augmentation), rng, augmentation)
+    image = jitter(_warp(original, rng, augmentation), rng, augmentation)
     if image.shape[0] != 2 * HR:
         image = cv2.resize(image, (2 * HR, 2 * HR), interpolation=cv2.INTER_CUBIC)
-    hr = _quantise(_halve(image, rng.uniform(0.08, 0.14)))
+    hr = quantise(_halve(image, rng.uniform(0.08, 0.14)))
     if rng.random() < augmentation.degrade:
         return hr, _degrade(hr, rng)
-    return hr, _quantise(_point_sample(image, rng.uniform(-0.02, 0.10)))
+    return hr, quantise(_point_sample(image, rng.uniform(-0.02, 0.10)))
 
 
-def _centre(image: Gray, side: int) -> Gray:
+def middle(image: Gray, side: int) -> Gray:
+    """The middle square of an image: (side, side)."""
     y, x = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
     return image[y : y + side, x : x + side]
 
@@ -153,7 +154,8 @@ def _cubic(image: Gray, side: int) -> Gray:
     return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
 
 
-def _quantise(image: npt.NDArray[np.float32]) -> Gray:
+def quantise(image: npt.NDArray[np.float32]) -> Gray:
+    """Rounded to 8 bits."""
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
@@ -162,7 +164,7 @@ def _warp(image: Gray, rng: np.random.Generator, augmentation: Augmentation) -> 
     if rng.random() < 0.5:
         image = np.ascontiguousarray(image[:, ::-1])
     if rng.random() >= augmentation.warp:
-        return _centre(image, min(image.shape)).astype(np.float32)
+        return middle(image, min(image.shape)).astype(np.float32)
     side = min(image.shape) * rng.uniform(augmentation.zoom, 1.0)
     slack_y, slack_x = (image.shape[0] - side) / 2, (image.shape[1] - side) / 2
     centre = (
@@ -183,7 +185,7 @@ def _warp(image: Gray, rng: np.random.Generator, augmentation: Augmentation) -> 
     )
 
 
-def _jitter(
+def jitter(
     image: npt.NDArray[np.float32], rng: np.random.Generator, augmentation: Augmentation
 ) -> npt.NDArray[np.float32]:
     """Brightness and contrast."""
@@ -223,7 +225,7 @@ def _degrade(hr: Gray, rng: np.random.Generator) -> Gray:
         kernel = {"cubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR}[str(kind)]
         lr = cv2.resize(hr, (LR, LR), interpolation=kernel)
     if rng.random() < 0.5:
-        lr = _quantise(lr + rng.normal(0, rng.uniform(0.5, 3.0), lr.shape).astype(np.float32))
+        lr = quantise(lr + rng.normal(0, rng.uniform(0.5, 3.0), lr.shape).astype(np.float32))
     if rng.random() < 0.4:
         _, coded = cv2.imencode(".jpg", lr, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(70, 96))])
         lr = cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE)

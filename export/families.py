@@ -13,10 +13,12 @@ import torch
 
 from edge_sr.bundle import Bundle, array_file
 from edge_sr.errors import ConfigError
+from edge_sr.manifest import Preset
 from edge_sr.pipeline import make_schedule
 from edge_sr.spec import IMAGE, LATENT, OUTPUT, Component
 from export.graphs import Geometry, GraphModule, LatentScale, RegressionGraph, graph_modules, pixel_modules
 from export.models.autoencoder import Autoencoder
+from export.models.class_unet import ClassUNet, Told
 from export.models.denoiser import Denoiser
 from export.models.sr3 import SIZES, SR3, untrained
 from export.models.unet_lite import UNetLite
@@ -24,6 +26,7 @@ from export.models.vae import LREncoder, VAEConfig
 from export.sampling import sample_latents
 from export.to_onnx import round_weights
 from export.train import load_weights
+from export.train_class import load_class_unet
 from export.train_decoder import use_decoder
 from export.train_regression import load_regression
 from export.train_sr3 import NOISES, diffusion_fields, load_sr3
@@ -99,7 +102,7 @@ class PixelModel:
         diffusion: Prediction type, training noise schedule and clip, as the manifest has them.
     """
 
-    network: SR3
+    network: SR3 | ClassUNet
     diffusion: dict[str, Any]
 
     def modules(self) -> dict[Component, GraphModule]:
@@ -112,7 +115,7 @@ class PixelModel:
         preset = bundle.diffusion.presets[bundle.diffusion.default]
         (condition,) = self.modules()[Component.ENCODER](image)
         latent, noise = sample_latents(
-            self.network,
+            self._told(bundle, preset),
             condition,
             make_schedule(bundle, preset),
             seed=0,
@@ -123,9 +126,21 @@ class PixelModel:
         loop = {"noise": noise, LATENT: latent, OUTPUT: latent}
         return {IMAGE: image, **loop, "encoder.condition": condition}
 
+    def _told(self, bundle: Bundle, preset: Preset) -> Denoiser:
+        """The network as a preset has it told of classes, of the bundle's own embedding."""
+        classes = bundle.manifest.classes
+        if classes is None or not isinstance(self.network, ClassUNet):
+            return self.network
+        table = dict(zip(classes.names, torch.from_numpy(bundle.class_embedding()), strict=True))
+        name, guidance = classes.asked(preset.class_name, preset.guidance)
+        return Told(self.network, table[name], null=table[classes.null], guidance=guidance)
+
     def loop(self, card: Mapping[str, Any], folder: Path, geometry: Geometry) -> dict[str, Any]:
-        """With the time embedding's table."""
-        return _loop_fields(self.network, self.diffusion, card, folder, geometry)
+        """With the tables of timesteps, and of classes where there are some."""
+        fields = _loop_fields(self.network, self.diffusion, card, folder, geometry)
+        if isinstance(self.network, ClassUNet):
+            fields["classes"] = _class_fields(self.network, card, folder)
+        return fields
 
 
 @torch.no_grad()
@@ -140,6 +155,21 @@ def _loop_fields(
         "diffusion": {**diffusion, "presets": card["presets"], "default": card["default"]},
         "time_embedding": array_file(folder, "time_embedding.npy", table),
     }
+
+
+@torch.no_grad()
+def _class_fields(network: ClassUNet, card: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The manifest's fields of the classes; writes their embedding's table.
+
+    Raises:
+        ConfigError: The card says nothing of guidance.
+    """
+    if missing := [name for name in ("guidance", "most_guidance") if name not in card]:
+        raise ConfigError(f"the card has no {', '.join(missing)}, the model was told classes")
+    names = network.config.names
+    table = array_file(folder, "class_embedding.npy", network.classes.weight.numpy().astype(np.float16))
+    told = {key: card[key] for key in ("guidance", "most_guidance")}
+    return {"names": names, "null": names[-1], "embedding": table, **told}
 
 
 @dataclass(frozen=True)
@@ -236,6 +266,18 @@ def untrained_sr3_model(
         "default": "default",
     }
     return PixelModel(network, diffusion_fields(NOISES["cosine"])), card
+
+
+def load_class_model(run: Path) -> PixelModel:
+    """The averaged weights of a run of train-class, rounded.
+
+    Raises:
+        ConfigError: It holds no weights, or those of something else.
+        ExportError: A weight that FP16 cannot hold.
+    """
+    network, diffusion = load_class_unet(run)
+    round_weights(network)
+    return PixelModel(network, diffusion)
 
 
 def load_regression_model(run: Path) -> RegressionModel:

@@ -5,6 +5,9 @@
               time_embedding, condition                   -> x_next, x0
     decoder   latent, and what it reads of the encoder    -> output
 
+Of a network that was told classes the step also reads guidance and partner, by which it mixes the predictions
+of two rows.
+
 A denoiser that reads the LR image as it is has no encoder, and `image` in place of `condition`. A regression
 is a decoder alone, image -> output. Diffusion in pixel space has no decoder, and its encoder enlarges the LR
 image: the loop ends at the output.
@@ -24,6 +27,7 @@ from torch import nn
 
 from edge_sr.spec import COEFFICIENTS, IMAGE, LATENT, OUTPUT, Component
 from export.models.autoencoder import Autoencoder
+from export.models.class_unet import ClassUNet, split_class_skips
 from export.models.denoiser import Denoiser
 from export.models.diffusers_decoder import Decoder
 from export.models.sr3 import SR3, BicubicEncoder
@@ -82,15 +86,54 @@ class StepGraph(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """x, x0_previous, noise: (N, L, h, w); coefficients: (N, 7); time_embedding: (N, D) -> x_next, x0."""
         out = self.unet.denoise(x, time_embedding, condition)
-        p, q, a, b, c, d, clip = coefficients[:, :, None, None, None].unbind(1)  # (N, 1, 1, 1) each
         kept = x[:, self.channels :]
         if self.carried:
             x, x0_previous, noise = (value[:, : self.channels] for value in (x, x0_previous, noise))
-        x0 = torch.maximum(torch.minimum(p * x + q * out, clip), -clip)
-        x_next = a * x + b * x0 + c * noise + d * x0_previous
+        x_next, x0 = _update(x, x0_previous, noise, coefficients, out)
         if self.carried:
             x_next, x0 = (torch.cat([value, kept], dim=1) for value in (x_next, x0))
         return x_next, x0
+
+
+class GuidedStepGraph(nn.Module):
+    """The same of a class-guided denoiser: every row goes on with its own prediction and its partner's."""
+
+    def __init__(self, unet: Denoiser) -> None:
+        super().__init__()
+        loop = ("x", "x0_previous", "noise", "coefficients", "time_embedding")
+        self.inputs = (*loop, "guidance", "partner", "condition")
+        self.outputs = ("x_next", "x0")
+        self.unet = unet
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        x0_previous: torch.Tensor,
+        noise: torch.Tensor,
+        coefficients: torch.Tensor,
+        time_embedding: torch.Tensor,
+        guidance: torch.Tensor,
+        partner: torch.Tensor,
+        condition: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `StepGraph`; guidance: (N, 2), of own and partner's prediction; partner: (N,) int32, its row."""
+        prediction = self.unet.denoise(x, time_embedding, condition)
+        own, other = guidance[:, :, None, None, None].unbind(1)  # (N, 1, 1, 1) each
+        out = own * prediction + other * prediction.index_select(0, partner)
+        return _update(x, x0_previous, noise, coefficients, out)
+
+
+def _update(
+    x: torch.Tensor,
+    x0_previous: torch.Tensor,
+    noise: torch.Tensor,
+    coefficients: torch.Tensor,
+    prediction: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The sampler's update, see `edge_sr.schedule` -> x_next, x0."""
+    p, q, a, b, c, d, clip = coefficients[:, :, None, None, None].unbind(1)  # (N, 1, 1, 1) each
+    x0 = torch.maximum(torch.minimum(p * x + q * prediction, clip), -clip)
+    return a * x + b * x0 + c * noise + d * x0_previous, x0
 
 
 class DecoderGraph(nn.Module):
@@ -155,7 +198,15 @@ class ConditionGraph(nn.Module):
         return (self.enlarge(image),)
 
 
-GraphModule = EncoderGraph | StepGraph | DecoderGraph | PlainDecoderGraph | RegressionGraph | ConditionGraph
+GraphModule = (
+    EncoderGraph
+    | StepGraph
+    | GuidedStepGraph
+    | DecoderGraph
+    | PlainDecoderGraph
+    | RegressionGraph
+    | ConditionGraph
+)
 
 
 def graph_modules(vae: Autoencoder, unet: UNetLite, scale: LatentScale) -> dict[Component, GraphModule]:
@@ -170,9 +221,13 @@ def graph_modules(vae: Autoencoder, unet: UNetLite, scale: LatentScale) -> dict[
     return modules
 
 
-def pixel_modules(network: SR3) -> dict[Component, GraphModule]:
+def pixel_modules(network: SR3 | ClassUNet) -> dict[Component, GraphModule]:
     """The two graphs of diffusion in pixel space, in evaluation mode."""
-    step = StepGraph(split_sr3(network))
+    step: StepGraph | GuidedStepGraph
+    if isinstance(network, ClassUNet):
+        step = GuidedStepGraph(split_class_skips(network))
+    else:
+        step = StepGraph(split_sr3(network))
     return {
         Component.ENCODER: ConditionGraph(network.config.scale).eval(),
         Component.STEP: step.eval(),
@@ -199,6 +254,9 @@ def example_inputs(
     shapes |= {"coefficients": (batch, len(COEFFICIENTS)), "time_embedding": (batch, config.embedding)}
     values = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
     values["coefficients"][:, -1] = 3.0  # the clip, a positive bound
+    if isinstance(step, GuidedStepGraph):
+        values["guidance"] = torch.randn((batch, 2), generator=generator)
+        values["partner"] = torch.zeros(batch, dtype=torch.int32)  # in every batch, however small
     return known | values
 
 

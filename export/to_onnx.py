@@ -27,7 +27,7 @@ from export.graphs import GraphModule
 OPSET = 18  # what TensorRT 10.3 and ONNX Runtime 1.23 both read; GroupNormalization is native from 21 on
 IR_VERSION = 10  # ONNX Runtime 1.23, the last for Python 3.10, refuses newer ones
 SMALL = 256  # initialisers of fewer values stay in FP32: biases, scales, constants of the update
-DTYPES = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16"}
+DTYPES = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16", TensorProto.INT32: "int32"}
 
 
 def round_weights(model: nn.Module) -> None:
@@ -127,12 +127,24 @@ def finish(model: onnx.ModelProto) -> onnx.ModelProto:
         node.doc_string = ""
         del node.metadata_props[:]
     del model.graph.value_info[:]
+    _drop_index_casts(model)
     store_weights_in_half(model)
     try:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # its exceptions share no public base class
         raise ExportError(f"ONNX's checker refuses the graph: {error}") from error
     return model
+
+
+def _drop_index_casts(model: onnx.ModelProto) -> None:
+    """Has Gather read its int32 rows as they are, which torch widens to int64 for it alone."""
+    nodes = model.graph.node
+    for cast in [node for node in nodes if node.op_type == "Cast"]:
+        readers = [node for node in nodes if cast.output[0] in node.input]
+        if readers and all(node.op_type == "Gather" and node.input[1] == cast.output[0] for node in readers):
+            for gather in readers:
+                gather.input[1] = cast.input[0]
+            nodes.remove(cast)
 
 
 def store_weights_in_half(model: onnx.ModelProto) -> None:

@@ -199,13 +199,6 @@ def test_a_class_and_its_guidance_reach_the_engine_and_are_warned_of(tmp_path: P
     }
 
 
-def test_a_batch_has_images_that_were_told_different_things(tmp_path: Path) -> None:
-    with running(write_tiny_bundle(tmp_path / "guided", family="guided"), batch=3) as rig:
-        queries = ["?class=pneumonia&guidance=3", "?class=normal", ""]
-        answers = [rig.post(picture(), query=query, accept=JSON).json() for query in queries]
-    assert [answer["provenance"]["class"] for answer in answers] == ["pneumonia", "normal", "none"]
-
-
 @pytest.mark.parametrize(
     ("query", "field"),
     [
