@@ -168,6 +168,8 @@ def describe(preset: Preset) -> str:
     told += [f"noise x {preset.noise_scale:g}"] * (preset.noise_scale != 1)
     told += [f"from {preset.start:g} of the chain"] * (preset.start != 1)
     told += [f"eta {preset.eta:g}"] * (preset.eta != 0)
+    told += [f"class {preset.class_name}"] * (preset.class_name is not None)
+    told += [f"guidance {preset.guidance or 0:g}"] * (preset.guidance is not None)
     told += [f"mean of {preset.samples} samples"] * (preset.samples > 1)
     return ", ".join(told)
 

@@ -6,7 +6,6 @@ images may lie anywhere; test images are pairs, hr_256/NAME and lr_64/NAME in on
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -20,13 +19,13 @@ import numpy.typing as npt
 from benchmarks.diagnostic.resnet import SIDE
 from edge_sr.errors import ConfigError
 from export.data import HR_FOLDER, read_gray
+from export.labelled import read_table
 from export.prepare import split_patients
 
-__all__ = ["LABELS", "Case", "Cases", "digest", "read_cases", "read_images"]
+__all__ = ["HEALTHY", "ILL", "LABELS", "Case", "Cases", "digest", "read_cases", "read_images"]
 
 LABELS = "other_index.csv"
 HEALTHY, ILL = "normal", "pneumonia"  # the second one begins the label: pneumonia_virus
-COLUMNS = ("file", "split", "patient_id", "label")
 SHARES = {"train": 85.0, "val": 15.0}  # percent of the patients that are there to train on
 SPLIT_SEED = 0
 Gray = npt.NDArray[np.uint8]
@@ -80,7 +79,7 @@ def read_cases(data: Path, table: Path) -> Cases:
     """
     sides: dict[str, list[Case]] = {"train": [], "test": []}
     ignored: Counter[str] = Counter()
-    for row in _rows(table):
+    for row in read_table(table):
         label = row["label"]
         if label != HEALTHY and not label.startswith(ILL):
             ignored[label] += 1
@@ -94,18 +93,6 @@ def read_cases(data: Path, table: Path) -> Cases:
     cases = Cases(train, val, tuple(sides["test"]), dict(ignored))
     _check(table, cases)
     return cases
-
-
-def _rows(table: Path) -> list[dict[str, str]]:
-    hint = f"it is a CSV file with the columns {', '.join(COLUMNS)}"
-    try:
-        with table.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeError, csv.Error) as error:
-        raise ConfigError(f"{table}, which tells the labels, cannot be read: {error}", hint=hint) from error
-    if missing := [name for name in COLUMNS if not rows or rows[0].get(name) is None]:
-        raise ConfigError(f"{table} has no rows with {', '.join(missing)}", hint=hint)
-    return rows
 
 
 def _check_patients(table: Path, sides: dict[str, list[Case]]) -> None:

@@ -32,6 +32,7 @@ RATES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = MappingProxyType(
         "recall": (("true_positive",), ("false_negative",)),
         "specificity": (("true_negative",), ("false_positive",)),
         "false_negative_rate": (("false_negative",), ("true_positive",)),
+        "false_positive_rate": (("false_positive",), ("true_negative",)),
     }
 )
 """Rate -> what it is the share of, and what else there is."""

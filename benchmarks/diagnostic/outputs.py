@@ -26,9 +26,10 @@ from benchmarks.rows import BICUBIC, HR, Runner, Track
 from edge_sr.bundle import Bundle
 from edge_sr.errors import ConfigError
 from edge_sr.image import resize_bicubic, write_atomic
+from edge_sr.manifest import Preset
 from edge_sr.spec import Precision
 
-__all__ = ["Making", "Output", "make_output", "plain_outputs", "plan_rungs"]
+__all__ = ["Making", "Output", "images_of_seed", "make_output", "plain_outputs", "plan_rungs"]
 
 Gray = npt.NDArray[np.uint8]
 KEY_DIGITS = 16
@@ -84,8 +85,9 @@ def plan_rungs(bundle: Bundle) -> tuple[Rung, ...]:
     Raises:
         ConfigError: It has no FP32 graphs.
     """
+    named = "FP32, told nothing" if bundle.manifest.classes else "FP32"
     rungs = (
-        Rung(FP32, "FP32", "the bundle's default preset", bundle, Precision.FP32),
+        Rung(FP32, named, "the bundle's default preset", bundle, Precision.FP32),
         Rung(FP16, "FP16 (emulated)", FP16_NOTE, bundle, Precision.FP16),
         Rung(INT8, "INT8", int8_form(), bundle, Precision.INT8),
     )
@@ -109,16 +111,26 @@ def make_output(rung: Rung, pairs: Pairs, making: Making, *, track: Track) -> Ou
     """
     with open_rung(rung, threads=making.threads) as upscaler:
         runner = Runner(upscaler)
-        made = [_of_seed(rung, runner, pairs, making, seed=seed, track=track) for seed in making.seeds]
+        preset = deployed_preset(rung.bundle)
+        made = [
+            images_of_seed(rung, runner, pairs, making, preset=preset, seed=seed, track=track)
+            for seed in making.seeds
+        ]
         return Output(rung.key, rung.label, rung.note, np.stack(made), upscaler.backend.describe())
 
 
-def _of_seed(rung: Rung, runner: Runner, pairs: Pairs, making: Making, *, seed: int, track: Track) -> Gray:
-    """(N, H, W), kept once it is whole."""
-    path, batch = making.kept / f"{_key(rung, pairs, making, seed)}.npy", making.batch
+def images_of_seed(
+    rung: Rung, runner: Runner, pairs: Pairs, making: Making, *, preset: Preset, seed: int, track: Track
+) -> Gray:
+    """(N, H, W), kept once it is whole; from before where it is there.
+
+    Raises:
+        EdgeSRError: A graph failed, or kept images cannot be read or written.
+    """
+    path, batch = making.kept / f"{_key(rung, pairs, making, preset, seed)}.npy", making.batch
     if path.exists():
         return _read(path, pairs.hr_pixels.shape)
-    preset, parts = deployed_preset(rung.bundle), range(0, len(pairs.names), batch)
+    parts = range(0, len(pairs.names), batch)
     images = np.concatenate(
         [
             runner.sample(pairs.lr[at : at + batch], preset, seed)
@@ -131,13 +143,13 @@ def _of_seed(rung: Rung, runner: Runner, pairs: Pairs, making: Making, *, seed: 
     return images
 
 
-def _key(rung: Rung, pairs: Pairs, making: Making, seed: int) -> str:
+def _key(rung: Rung, pairs: Pairs, making: Making, preset: Preset, seed: int) -> str:
     """Of all that the images depend on."""
     made_by = making.made_by.model_dump(mode="json", include={"cpu", "threads", "versions"})
     told = {
         "bundle": rung.bundle.digest,
         "precision": str(rung.precision),
-        "preset": deployed_preset(rung.bundle).model_dump(mode="json"),
+        "preset": preset.model_dump(mode="json"),
         "lr": hashlib.sha256(pairs.lr_pixels.tobytes()).hexdigest(),
         "seed": seed,
         "batch": making.batch,

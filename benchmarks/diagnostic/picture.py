@@ -21,7 +21,7 @@ from benchmarks.pairs import Pairs
 from benchmarks.records import Estimate
 from benchmarks.rows import BICUBIC, HR
 
-__all__ = ["Shown", "draw", "worst"]
+__all__ = ["Shown", "column_x", "draw", "encoded", "foot", "judged", "panel", "worst"]
 
 Gray = npt.NDArray[np.uint8]
 SIDE, GAP, COLUMNS, LINES = 192, 12, 5, 4  # pixels of a panel and between; panels across, images down
@@ -73,10 +73,15 @@ def draw(result: DiagnosticResult, outputs: Sequence[Output], pairs: Pairs) -> b
             _rates(page.axes(LEFT + LABELS, HEAD, half, CHART), result)
             _scores(page.axes(WIDTH - RIGHT - half, HEAD, half, CHART), result)
             _sheet(page, result, shown, {o.key: o.images for o in outputs}, pairs, y=sheet)
-        _foot(page, result)
-        pixels = page.overlay(page.render())
-        _, png = cv2.imencode(".png", pixels[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
-        return bytes(png.tobytes())
+        foot(page, result)
+        return encoded(page)
+
+
+def encoded(page: Page) -> bytes:
+    """A page as a PNG file."""
+    pixels = page.overlay(page.render())
+    _, png = cv2.imencode(".png", pixels[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    return bytes(png.tobytes())
 
 
 def worst(result: DiagnosticResult) -> list[Shown]:
@@ -161,12 +166,12 @@ def _sheet(
         truth = "pneumonia" if result.is_ill[one.image] else "normal"
         page.text(LEFT - 26, top + SIDE / 2, truth, size=TEXT, weight="bold", rotation=90)
         page.text(LEFT - 8, top + SIDE / 2, result.data.images[one.image], size=11, rotation=90, colour=PALE)
-        _panel(page, 0, top, pairs.lr_pixels[one.image])
+        panel(page, 0, top, pairs.lr_pixels[one.image])
         for column, key in enumerate(keys, start=1):
             made = images[key]
             seed = one.seed if len(made) > 1 else 0
-            _panel(page, column, top, made[seed, one.image])
-            _score(page, column, top, result, key, seed, image=one.image)
+            panel(page, column, top, made[seed, one.image])
+            judged(page, column, top, result, key, seed, image=one.image)
         if line == 0:
             _headings(page, result, keys, top)
 
@@ -174,10 +179,10 @@ def _sheet(
 def _headings(page: Page, result: DiagnosticResult, keys: Sequence[str], top: int) -> None:
     labels = ["LR, the input", *[row.label for key in keys if (row := result.row(key))]]
     for column, label in enumerate(labels):
-        page.text(_x(column) + SIDE / 2, top - 8, label, size=SMALL)
+        page.text(column_x(column) + SIDE / 2, top - 8, label, size=SMALL)
 
 
-def _score(
+def judged(
     page: Page, column: int, top: int, result: DiagnosticResult, key: str, seed: int, *, image: int
 ) -> None:
     """What the judge says of a panel, in colour where it is wrong."""
@@ -188,7 +193,7 @@ def _score(
     drawn = f", seed {seed}" if len(row.logits) > 1 else ""
     words = f"p {1 / (1 + np.exp(-logit)):.2f} {'right' if is_right else 'WRONG'}{drawn}"
     colour = RIGHT_INK if is_right else WRONG
-    page.text(_x(column) + SIDE / 2, top + SIDE + 18, words, size=SMALL, colour=colour)
+    page.text(column_x(column) + SIDE / 2, top + SIDE + 18, words, size=SMALL, colour=colour)
 
 
 def _sheet_title(result: DiagnosticResult, shown: Sequence[Shown]) -> str:
@@ -200,13 +205,15 @@ def _sheet_title(result: DiagnosticResult, shown: Sequence[Shown]) -> str:
     return f"{text}; below, {'these, and ' if wrong else ''}the closest to it"
 
 
-def _panel(page: Page, column: int, y: int, image: Gray) -> None:
+def panel(page: Page, column: int, y: int, image: Gray) -> None:
+    """An image of the sheet, in a column, with its upper edge at y."""
     kind = cv2.INTER_AREA if len(image) > SIDE else cv2.INTER_NEAREST
     small = np.asarray(cv2.resize(image, (SIDE, SIDE), interpolation=kind), np.uint8)
-    page.paste(small[:, :, None].repeat(3, axis=2), _x(column), y)
+    page.paste(small[:, :, None].repeat(3, axis=2), column_x(column), y)
 
 
-def _foot(page: Page, result: DiagnosticResult) -> None:
+def foot(page: Page, result: DiagnosticResult) -> None:
+    """Whose results these are, and the caution."""
     bundle, data = result.bundle, result.data
     words = f"{bundle.name} {bundle.version} ({bundle.digest[:12]}), '{data.name}': {result.source}"
     page.text(40, page.height - 40, textwrap.shorten(words, 125), size=SMALL, align="left")
@@ -214,5 +221,6 @@ def _foot(page: Page, result: DiagnosticResult) -> None:
     page.text(40, page.height - 16, caution, size=SMALL, align="left", colour=PALE)
 
 
-def _x(column: int) -> int:
+def column_x(column: int) -> int:
+    """Where a column begins."""
     return LEFT + column * (SIDE + GAP)

@@ -18,6 +18,7 @@ RATE_LABELS = {
     "recall": "recall",
     "specificity": "specificity",
     "false_negative_rate": "missed (FNR)",
+    "false_positive_rate": "invented (FPR)",
 }
 PAIR_NOTES = (
     "- differ: decisions that are not the same, mean over seeds, with Wilson's interval.",
@@ -46,6 +47,7 @@ def diagnostic_report(result: DiagnosticResult) -> str:
         *check_table(result.checks),
         *_judge(result),
         *_rows(result),
+        *_told(result),
         *_matrices(result),
         *_pairs(result),
         *_drift(result),
@@ -88,6 +90,20 @@ def _rows(result: DiagnosticResult) -> list[str]:
         *markdown_table(["", "AUC", *[RATE_LABELS[name] for name in RATES]], cells),
         "",
         *[f"- {row.label}: {row.note}" for row in result.rows],
+        "",
+    ]
+
+
+def _told(result: DiagnosticResult) -> list[str]:
+    """How to read the rows of a class-guided model; nothing for any other."""
+    if not any(row.key.startswith("wrong-") for row in result.rows):
+        return []
+    return [
+        "Told the true class means: as somebody would tell it who knew the diagnosis already. Told the wrong "
+        "one: as somebody who errs, or who tells every image the same. What such a model is told appears in "
+        "its output, so that a finding there is no evidence of one in the patient: **guidance by label is no "
+        "way to enlarge an image that will be read**, and a better rate under the true class is no gain, "
+        "since the label that it takes is what the reading is for.",
         "",
     ]
 

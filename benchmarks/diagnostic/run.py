@@ -17,6 +17,8 @@ from benchmarks.diagnostic.picture import draw
 from benchmarks.diagnostic.ranking import patient_draws
 from benchmarks.diagnostic.records import DiagnosticResult, JudgeFacts
 from benchmarks.diagnostic.report import diagnostic_report
+from benchmarks.diagnostic.telling import can_be_told, told_outputs
+from benchmarks.diagnostic.told_picture import draw_told
 from benchmarks.diagnostic.training import Recipe, train_judge
 from benchmarks.diagnostic.words import checks, verdicts
 from benchmarks.environment import environment
@@ -106,12 +108,13 @@ def run_diagnostic(request: Request, *, arguments: Sequence[str], track: Track) 
     rows = [score(judge, outputs[0])]
     facts = _judge_facts(judge, subject.cases, rows[0], truth)
     if facts.is_valid:
-        outputs += _made(request, subject, made_by, track=track)
+        outputs += _made(request, subject, made_by, truth, track=track)
         rows += [score(judge, output) for output in track(outputs[1:], "judging")]
     threads = max(int(output.runs_on.get("threads", request.threads)) for output in outputs)
     made_by = environment(arguments, threads=threads)
     record = _record(request, subject, made_by, judge=facts, rows=rows, truth=truth)
-    return Outcome(record, diagnostic_report(record), draw(record, outputs, subject.pairs))
+    picture = draw_told if record.judge.is_valid and can_be_told(subject.bundle) else draw
+    return Outcome(record, diagnostic_report(record), picture(record, outputs, subject.pairs))
 
 
 def _open(request: Request) -> _Subject:
@@ -127,8 +130,10 @@ def _open(request: Request) -> _Subject:
     return _Subject(bundle, rungs, cases, pairs, tuple(by_name[name] for name in pairs.names))
 
 
-def _made(request: Request, subject: _Subject, made_by: Environment, *, track: Track) -> Iterator[Output]:
-    """What the bundle makes of the LR images, a row a precision."""
+def _made(
+    request: Request, subject: _Subject, made_by: Environment, truth: Truth, *, track: Track
+) -> Iterator[Output]:
+    """What the bundle makes of the LR images, a row a precision; and told a class, where it can be told."""
     making = Making(
         kept=request.judge / OUTPUTS,
         seeds=range(request.seeds),
@@ -136,7 +141,11 @@ def _made(request: Request, subject: _Subject, made_by: Environment, *, track: T
         threads=request.threads,
         made_by=made_by,
     )
-    return (make_output(rung, subject.pairs, making, track=track) for rung in subject.rungs)
+    for rung in subject.rungs:
+        yield make_output(rung, subject.pairs, making, track=track)
+    if can_be_told(subject.bundle):
+        rung = subject.rungs[0]
+        yield from told_outputs(rung, subject.pairs, making, is_ill=truth.is_ill, track=track)
 
 
 def _judge_facts(judge: Judge, cases: Cases, true: Scored, truth: Truth) -> JudgeFacts:
@@ -195,6 +204,8 @@ def _notices(request: Request, subject: _Subject) -> Iterator[str]:
     there = {rung.key for rung in subject.rungs}
     if missing := [key.upper() for key in (FP32, FP16, INT8) if key not in there]:
         yield f"the bundle has no {' and no '.join(missing)} graphs"
+    if subject.bundle.manifest.classes and not can_be_told(subject.bundle):
+        yield "the bundle's classes are not the judge's, or its guidance ends lower: it is told nothing here"
     for label, count in subject.cases.ignored.items():
         yield f"{count} images labelled {label} are left out, being neither normal nor pneumonia"
     if request.seeds < FEW_SEEDS:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks.diagnostic.paired import ALPHA, POWER
 from benchmarks.diagnostic.records import JudgeFacts, PairResult, RowResult
+from benchmarks.diagnostic.telling import STRONGEST, danger, told_key
 from benchmarks.ladder.rungs import FP16, FP32, INT8
 from benchmarks.records import Check, Estimate
 from benchmarks.rows import BICUBIC, HR
@@ -14,7 +15,10 @@ __all__ = ["INVALID", "POINTS", "checks", "find_pair", "pair_label", "percent", 
 
 INVALID = "Judge invalid"
 POINTS = 100  # of a share
-SAID = ((HR, BICUBIC), (HR, FP32), (HR, INT8), (FP32, FP16), (FP32, INT8))
+SAID = (
+    *((HR, BICUBIC), (HR, FP32), (HR, INT8), (FP32, FP16), (FP32, INT8)),
+    *((FP32, told_key(kind, STRONGEST)) for kind in ("true", "wrong")),
+)
 """The pairs that a reader decides from, in the order in which they are told."""
 
 Pairs = Sequence[PairResult]
@@ -80,7 +84,7 @@ def verdicts(judge: JudgeFacts, rows: Sequence[RowResult], pairs: Pairs, *, imag
     for key, other in SAID:
         if pair := find_pair(pairs, key, other):
             told.append(" ".join(_of_pair(pair, rows, pairs, images=images)))
-    return tuple(told)
+    return (*told, *danger(rows))
 
 
 def _of_detail(row: RowResult) -> str:

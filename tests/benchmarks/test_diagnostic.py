@@ -21,6 +21,7 @@ from benchmarks.diagnostic.picture import worst
 from benchmarks.diagnostic.records import DiagnosticResult
 from benchmarks.diagnostic.resnet import ResNet18, ResNetConfig
 from benchmarks.diagnostic.run import OUTPUTS, Outcome, Request, run_diagnostic
+from benchmarks.diagnostic.telling import can_be_told
 from benchmarks.diagnostic.training import WEIGHTS, JudgeTask, Recipe, train_judge
 from benchmarks.diagnostic.words import find_pair, verdicts
 from benchmarks.records import Estimate, to_json
@@ -384,3 +385,41 @@ def test_a_difference_is_claimed_where_the_adjusted_test_shows_it_alone(
     assert wanted in told[-1]
     claims = ("is worse.", "is better.", "leans to", "No difference is shown")
     assert sum(claim in told[-1] for claim in claims) == 1
+
+
+# ---- a class-guided model
+
+
+@pytest.fixture(scope="module")
+def told(request_: Request, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """A whole run of one."""
+    folder = tmp_path_factory.mktemp("bundles") / "guided"
+    bundle = write_tiny_bundle(folder, tile=64, family="guided")
+    request = replace(request_, bundle=bundle.folder, seeds=1)
+    return run_diagnostic(request, arguments=["diagnostic"], track=lambda items, what: items)
+
+
+def test_a_class_guided_model_is_told_nothing_the_true_and_the_wrong_class(told: Outcome) -> None:
+    keys = [row.key for row in told.record.rows]
+    asked = [f"{kind}-{guidance}" for guidance in (1, 2, 4) for kind in ("true", "wrong")]
+    assert keys == ["hr", "bicubic", "fp32", *asked]
+    rows = {row.key: row.logits for row in told.record.rows}
+    assert len({rows[key] for key in ("fp32", *asked)}) == 7  # each of them moves the judge
+    assert told.png.startswith(b"\x89PNG")
+
+
+def test_the_report_of_a_class_guided_model_shows_the_danger_plainly(told: Outcome) -> None:
+    found = [verdict for verdict in told.record.verdicts if "Guidance by label" in verdict]
+    assert len(found) == 3 and all("told the wrong class, the judge finds pneumonia in" in v for v in found)
+    assert "no way to enlarge an image that will be read" in told.markdown
+    for row in told.record.rows:
+        missed, invented = row.rates["false_negative_rate"], row.rates["false_positive_rate"]
+        recall, specificity = row.rates["recall"], row.rates["specificity"]
+        assert missed and invented and recall and specificity
+        assert missed.value + recall.value == pytest.approx(1)
+        assert invented.value + specificity.value == pytest.approx(1)
+
+
+def test_a_bundle_without_the_judges_classes_is_told_nothing(tiny: Bundle, told: Outcome) -> None:
+    assert not can_be_told(tiny)
+    assert not any("told nothing here" in notice for notice in told.record.notices)
