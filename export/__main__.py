@@ -269,9 +269,55 @@ def train_decoder(vae: Path, unet: Path, samples: int, batch: int, crop: int, **
     fit(task, _train_options(options))
 
 
+@cli.command("distill")
+@training_options
+@click.option("--vae", type=FOLDER, required=True, help=VAE_HELP)
+@click.option("--unet", type=FOLDER, required=True, help="The teacher: a run of train-unet, with its pairs.")
+@click.option("--decoder", type=FOLDER, help="The run of train-decoder that samples are shown by.")
+@click.option("--teacher-steps", type=COUNT, default=8, help="Steps in which the teacher samples.")
+@click.option("--student-steps", type=COUNT, default=1, help="Steps of the last student: those halved.")
+@click.option("--batch", type=COUNT, default=8, help="Steps of a student an iteration: images times steps.")
+def distill(
+    vae: Path,
+    unet: Path,
+    decoder: Path | None,
+    teacher_steps: int,
+    student_steps: int,
+    batch: int,
+    **options: Any,
+) -> None:
+    """Distil UNet-Lite to few steps: one student for 4, one for 2, one for 1.
+
+    Each learns to go in one step where the one before it goes in two, in a run of its own: OUT/4-step,
+    OUT/2-step, OUT/1-step. --iterations and --minutes are of each. Stopped, the same command goes on.
+    """
+    from export.distill import DistillTask
+    from export.halving import halvings
+    from export.train import fit
+
+    teacher = unet
+    for steps in halvings(teacher_steps, student_steps):
+        run = options["out"] / f"{steps}-step"
+        task = DistillTask(
+            steps=steps,
+            teacher=teacher,
+            first=unet,
+            first_steps=teacher_steps,
+            vae=vae,
+            val=options["val"],
+            lpips=options["lpips"],
+            decoder=decoder,
+            batch=batch,
+            seed=options["seed"],
+            device=options["device"],
+        )
+        fit(task, _train_options(options | {"out": run}, after=unet))
+        teacher = run
+
+
 @cli.command("bundle")
 @click.option("--vae", type=FOLDER, help=VAE_HELP)
-@click.option("--unet", type=FOLDER, help="The run of train-unet.")
+@click.option("--unet", type=FOLDER, help="The run of train-unet, or a student of distill.")
 @click.option("--decoder", type=FOLDER, help="The run of train-decoder.  [default: the autoencoder's own]")
 @click.option("--regression", type=FOLDER, help="A run of train-regression alone, in place of those three.")
 @click.option("--sr3", type=FOLDER, help="A run of train-sr3 alone, in place of those three.")
@@ -325,8 +371,8 @@ def bundle(
         guided = load_class_model(alone[0])
         of_its_scale = cards / f"cxr-x{guided.network.config.scale}-class.json"
         told, model = read_card(card or of_its_scale), guided
-    runs = (vae, unet, decoder, *alone)
-    commands = tuple(_command(run) for run in runs if run is not None)
+    runs = [run for run in (vae, unet, decoder, *alone) if run is not None]
+    commands = tuple(line for run in runs for line in _commands(run))
     image = phantom(told["tile"], told["channels"])
     _tell_written(write_bundle(model, told, out, image=image, commands=commands), out)
 
@@ -416,14 +462,15 @@ def _views(text: str) -> frozenset[str]:
     return frozenset(filter(None, (view.strip() for view in text.split(","))))
 
 
-def _train_options(options: dict[str, Any]) -> Any:
-    """How to train; the command is noted in the run's folder."""
+def _train_options(options: dict[str, Any], *, after: Path | None = None) -> Any:
+    """How to train; the command is noted in the run's folder, behind that of the run it comes `after`."""
     from export.train import TrainOptions
 
     out = options["out"]
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / COMMAND).write_text(_without_places(sys.argv[1:]) + "\n")
+        before = () if after is None else _commands(after)
+        (out / COMMAND).write_text("\n".join([*before, _without_places(sys.argv[1:])]) + "\n")
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error.strerror or error}") from error
     names = ("iterations", "minutes", "learning_rate", "validate_every", "seed", "device", "threads")
@@ -437,10 +484,10 @@ def _without_places(arguments: list[str]) -> str:
     return shlex.join(["python", "-m", "export", *words])
 
 
-def _command(run: Path) -> str:
-    """The command that started a run."""
+def _commands(run: Path) -> tuple[str, ...]:
+    """The command that started a run, behind that of its teacher where it had one."""
     path = run / COMMAND
-    return path.read_text().strip() if path.is_file() else f"unknown ({run.name})"
+    return tuple(path.read_text().splitlines()) if path.is_file() else (f"unknown ({run.name})",)
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ from export.train_class import load_class_unet
 from export.train_decoder import use_decoder
 from export.train_regression import load_regression
 from export.train_sr3 import NOISES, diffusion_fields, load_sr3
-from export.train_unet import load_unet, load_vae
+from export.train_unet import distilled_steps, load_unet, load_vae
 
 Float = npt.NDArray[np.float32]
 
@@ -56,12 +56,14 @@ class Model:
         vae, unet: The networks.
         scale: What the latent is standardised with.
         diffusion: Prediction type and training noise schedule, as the manifest has them.
+        distilled_to: The one number of steps that a student of `distill` is for.
     """
 
     vae: Autoencoder
     unet: UNetLite
     scale: LatentScale
     diffusion: dict[str, Any]
+    distilled_to: int | None = None
 
     def modules(self) -> dict[Component, GraphModule]:
         """Encoder, step and decoder."""
@@ -89,7 +91,13 @@ class Model:
         return {IMAGE: image, "noise": noise, LATENT: latent, OUTPUT: output, **written}
 
     def loop(self, card: Mapping[str, Any], folder: Path, geometry: Geometry) -> dict[str, Any]:
-        """With the time embedding's table."""
+        """With the time embedding's table.
+
+        Raises:
+            ConfigError: A preset is not what the model was distilled for.
+        """
+        if self.distilled_to is not None:
+            _check_presets(card["presets"], self.distilled_to)
         return _loop_fields(self.unet, self.diffusion, card, folder, geometry)
 
 
@@ -199,7 +207,7 @@ def load_model(vae_run: Path, unet_run: Path, *, decoder_run: Path | None = None
 
     Args:
         vae_run: A run of train-vae, or a folder in diffusers' layout.
-        unet_run: A run of train-unet.
+        unet_run: A run of train-unet, or a student of distill.
         decoder_run: A run of train-decoder, whose decoder is taken; the autoencoder's own where None.
 
     Raises:
@@ -219,7 +227,23 @@ def load_model(vae_run: Path, unet_run: Path, *, decoder_run: Path | None = None
             )
     for network in (vae, unet):
         round_weights(network)
-    return Model(vae, unet, scale, diffusion)
+    return Model(vae, unet, scale, diffusion, distilled_to=distilled_steps(unet_run))
+
+
+def _check_presets(presets: Mapping[str, Mapping[str, Any]], steps: int) -> None:
+    """What a student learnt is one schedule: so many steps of DDIM with eta 0, over the whole chain.
+
+    Raises:
+        ConfigError: A preset asks for another.
+    """
+    learnt = {"sampler": "ddim", "steps": steps, "spacing": "trailing", "eta": 0.0, "start": 1.0}
+    for name, preset in presets.items():
+        wrong = [f"{key} {preset[key]}" for key in learnt if preset.get(key, learnt[key]) != learnt[key]]
+        if wrong:
+            raise ConfigError(
+                f"preset {name} has {', '.join(wrong)}; the model was distilled to {steps}-step DDIM",
+                hint=f"give a --card with presets of {steps} steps, as export/cards/cxr-x4-1-step.json has 1",
+            )
 
 
 def load_sr3_model(run: Path) -> PixelModel:

@@ -30,11 +30,20 @@ class LatentStore:
 
     Attributes:
         arrays: Memory-mapped, by name, (P, ...) each.
+
+    Raises:
+        ConfigError: The folder lacks one of them, or one is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
         names = ("condition", "mu", "log_variance", "lr", "hr")
-        self.arrays = {n: np.load(folder / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in names}
+        try:
+            self.arrays = {n: np.load(folder / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in names}
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"no encoded pairs in {folder}: {error}",
+                hint="train-unet leaves them in its run, under latents/",
+            ) from error
 
     def __len__(self) -> int:
         """Pairs."""

@@ -32,6 +32,7 @@ from edge_sr.errors import ConfigError, EdgeSRError, OutputError, UsageError
 from edge_sr.image import encode_png, write_atomic
 
 LOG = "log.csv"  # iteration, minutes, name, value
+WEIGHTS = "weights.pt"
 LOG_EVERY = 50  # iterations
 VALIDATED = "val_"  # begins the name of a figure of the averaged model
 Batch = tuple[torch.Tensor, ...]
@@ -120,7 +121,7 @@ def load_weights(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]
     Raises:
         ConfigError: The folder holds no trained weights.
     """
-    path = folder / "weights.pt"
+    path = folder / WEIGHTS
     if not path.is_file():
         raise ConfigError(f"no trained weights at {path}", hint="train first: python -m export --help")
     try:
@@ -229,7 +230,7 @@ class _Run:
             figures, sheet = self.task.validate(self.average)
         tqdm.write(f"{self.iteration}: " + " ".join(f"{k} {v:.4f}" for k, v in figures.items()))
         write_png(self.options.out / "samples" / f"{self.iteration:07d}.png", sheet)
-        self._save("weights.pt", {"config": self.task.config(), "weights": self.average.state_dict()})
+        self._save(WEIGHTS, {"config": self.task.config(), "weights": self.average.state_dict()})
         self.validated_at = self.iteration
         return {f"{VALIDATED}{name}": value for name, value in figures.items()}
 

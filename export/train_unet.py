@@ -30,6 +30,7 @@ from export.train import Batch, load_weights, mean_psnr, require_device, sheet
 NOISE = NoiseSchedule("cosine", timesteps=1000)
 PREDICTION = "v_prediction"
 VALIDATION_STEPS = 20
+DISTILLED = "distilled"  # how a student was distilled, in the configuration of its run
 VALIDATION_IMAGES = 12
 
 
@@ -155,17 +156,28 @@ def load_vae(folder: Path) -> Autoencoder:
 
 
 def load_unet(folder: Path) -> tuple[UNetLite, LatentScale, dict[str, Any]]:
-    """A trained UNet, frozen; what its latents are standardised with; and how it was trained.
+    """A trained UNet, frozen; what its latents are standardised with; and how it was trained, or distilled.
 
     Raises:
-        ConfigError: The folder holds no run of train-unet.
+        ConfigError: The folder holds no run of train-unet or distill.
     """
     config, weights = load_weights(folder)
+    config.pop(DISTILLED, None)
     try:
         mean, std = (torch.tensor(config.pop(key)) for key in ("latent_mean", "latent_std"))
         diffusion = {key: config.pop(key) for key in ("noise_schedule", "timesteps", "prediction")}
         unet = UNetLite(UNetConfig(**{**config, "channels": tuple(config["channels"])}))
         unet.load_state_dict(weights)
     except (KeyError, TypeError, RuntimeError) as error:
-        raise ConfigError(f"{folder} is no run of train-unet: {error}") from error
+        raise ConfigError(f"{folder} is no run of train-unet or distill: {error}") from error
     return unet.requires_grad_(requires_grad=False).eval(), LatentScale(mean, std), diffusion
+
+
+def distilled_steps(folder: Path) -> int | None:
+    """The one number of steps that a student's run is for; None for a run of train-unet.
+
+    Raises:
+        ConfigError: The folder holds no trained weights.
+    """
+    told = load_weights(folder)[0].get(DISTILLED)
+    return None if told is None else int(told["steps"])
