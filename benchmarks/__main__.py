@@ -88,6 +88,39 @@ def quality(out: Path | None, **options: Any) -> None:
     _tell(outcome.markdown, written)
 
 
+@cli.command("few-step")
+@BUNDLE
+@click.option(
+    "--student", "students", type=FOLDER, multiple=True, required=True, help="A student's bundle; repeatable."
+)
+@PAIRS
+@LPIPS
+@click.option(
+    "--features", type=FILE, help="A tiny autoencoder's encoder (TAESD and the like): a second judge."
+)
+@click.option("--teacher-steps", type=click.IntRange(1), default=8, help="In which the teacher taught.")
+@PRECISION
+@click.option("--seeds", type=click.IntRange(1), default=2, help="Seeds 0, 1, ...")
+@LIMIT
+@BATCH
+@THREADS
+@DEGRADATION
+@OUT
+def few_step(out: Path | None, **options: Any) -> None:
+    """Score distilled students beside their teacher: in as few steps, and in those it taught in."""
+    from benchmarks.few_step import Request, run_few_step
+    from benchmarks.few_step_report import few_step_report, few_step_sheet
+    from benchmarks.records import check_writable, save
+
+    request = Request(**options)
+    out = out or RESULTS / f"few-step-{request.bundle.name}-{request.precision}-{request.pairs.name}"
+    check_writable(out)
+    _set_threads(request.threads)
+    outcome = run_few_step(request, arguments=sys.argv[1:], track=progress)
+    markdown = few_step_report(outcome.record)
+    _tell(markdown, save(out, record=outcome.record, markdown=markdown, png=few_step_sheet(outcome)))
+
+
 @cli.command()
 @BUNDLE
 @PRECISION

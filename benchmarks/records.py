@@ -9,6 +9,7 @@ History of the formats:
     edge-sr/seams    1  first version (see `benchmarks.seams.records`)
     edge-sr/service  1  first version (see `benchmarks.service.records`)
     edge-sr/diagnostic 1  first version (see `benchmarks.diagnostic.records`)
+    edge-sr/few-step 1  first version (see `benchmarks.few_step`)
     edge-sr/faults   1  first version (see `benchmarks.faults.records`)
 """
 

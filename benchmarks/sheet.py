@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from benchmarks.records import QualityResult, RowResult
 from benchmarks.rows import BICUBIC, MODEL
 from benchmarks.scores import LPIPS_NAME, METRICS
 
-__all__ = ["DIFFERENCE_TOP", "Pick", "contact_sheet", "difference_png", "picks", "scale_png"]
+__all__ = ["DIFFERENCE_TOP", "Pick", "contact_sheet", "difference_png", "panel_sheet", "picks", "scale_png"]
 
 Gray = npt.NDArray[np.uint8]
 
@@ -29,6 +29,7 @@ GRAYS, RAMP = 216, 40  # entries of the palette, words are gray: a PNG with one 
 SIDE, GAP = 256, 10  # pixels a panel side, and between panels
 LEFT, RIGHT, TOP, CAPTION, BOTTOM = 44, 92, 40, 30, 66  # pixels for text around the panels
 SHOWN_SEED = 0
+CAUTION = "Detail above the input's resolution is generated. Research use only, not for diagnosis."
 INDEXED = 3  # the colour type of a PNG with a palette
 
 
@@ -86,6 +87,30 @@ def contact_sheet(result: QualityResult, images: Mapping[str, Gray], pairs: Pair
         page.text(_x(3) + SIDE / 2, y + SIDE + 20, result.data.images[pick.index], size=14, colour=PALE)
     _legend(page, _x(5) + 4, TOP, SIDE)
     _footer(page, result, metric)
+    return _png(page)
+
+
+def panel_sheet(columns: Mapping[str, Gray], lines: Sequence[tuple[str, int]], words: str) -> bytes:
+    """Panels side by side, at one pixel a pixel.
+
+    Args:
+        columns: Heading -> (N, H, W) uint8.
+        lines: What each line is called, and the image of it.
+        words: What stands below.
+
+    Returns:
+        A PNG file.
+    """
+    page = Page(LEFT + len(columns) * (SIDE + GAP), TOP + len(lines) * (SIDE + GAP) + BOTTOM)
+    for column, (heading, panels) in enumerate(columns.items()):
+        page.text(_x(column) + SIDE / 2, TOP - 13, heading, size=17, weight="bold")
+        for line, (_, index) in enumerate(lines):
+            page.paste(_grays(panels[index]), _x(column), TOP + line * (SIDE + GAP))
+    for line, (title, _) in enumerate(lines):
+        y = TOP + line * (SIDE + GAP) + SIDE / 2
+        page.text(LEFT - 14, y, title, size=17, weight="bold", rotation=90)
+    page.text(LEFT, page.height - 40, words, size=14, align="left")
+    page.text(LEFT, page.height - 16, CAUTION, size=14, align="left", colour=PALE)
     return _png(page)
 
 
@@ -175,8 +200,7 @@ def _footer(page: Page, result: QualityResult, metric: str) -> None:
     words = f"Best, median and worst of {len(data.images)} images of '{data.name}' by our {by}; "
     words += f"{model.note}, seed {result.seeds[SHOWN_SEED]}, {result.bundle.precision}."
     page.text(LEFT, page.height - 40, words, size=14, align="left")
-    caution = "Detail above the input's resolution is generated. Research use only, not for diagnosis."
-    page.text(LEFT, page.height - 16, caution, size=14, align="left", colour=PALE)
+    page.text(LEFT, page.height - 16, CAUTION, size=14, align="left", colour=PALE)
 
 
 def _png(page: Page) -> bytes:

@@ -135,7 +135,8 @@ class DistillTask:
         with; "plain", that of the first teacher itself in as few steps as the student.
         """
         assert isinstance(model, UNetLite)
-        hr, figures = self._hr.to(next(model.parameters()).device), {}
+        hr = self._hr.to(next(model.parameters()).device)
+        figures: dict[str, float] = {}
         for scale in NOISE_SCALES:
             wanted, plain = self._references(scale)
             image = self._sample(model, self._learnt, scale)

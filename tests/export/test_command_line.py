@@ -14,7 +14,7 @@ from tests.export.test_prepare import write
 from tests.export.tiny import original
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("prepare", "train-vae", "train-unet", "bundle")
+COMMANDS = ("prepare", "train-vae", "train-unet", "distill", "bundle")
 
 
 def test_help_names_every_command() -> None:

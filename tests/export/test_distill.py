@@ -265,7 +265,7 @@ def test_the_bundle_names_its_teachers_command_and_its_own(bundle: Bundle) -> No
     assert len(commands) == 3  # the autoencoder's, the teacher's, the student's
     assert commands[1] == "python -m export train-unet"
     assert bundle.diffusion.prediction == "v_prediction"
-    assert bundle.manifest.default_preset.steps == 1
+    assert bundle.diffusion.presets["default"].steps == 1
 
 
 def test_the_pipeline_runs_a_student_as_any_model(bundle: Bundle, tmp_path: Path) -> None:
