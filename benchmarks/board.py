@@ -19,7 +19,7 @@ from benchmarks.records import (
     RowResult,
     Statistics,
 )
-from benchmarks.rows import BICUBIC, CEILING, CONTROLS, HR, MEAN, MODEL, ZERO, Row, Track
+from benchmarks.rows import BICUBIC, CEILING, CONTROLS, HR, MEAN, MODEL, TRAINING_MEAN, ZERO, Row, Track
 from benchmarks.scores import LPIPS_NAME, LPIPS_VERSION, METRICS, Judge, Values
 from benchmarks.summary import RESAMPLES, bootstrap, diversity, seed_noise, spread
 
@@ -157,7 +157,7 @@ def _notices(rows: set[str], model: Mapping[str, Table]) -> tuple[str, ...]:
     notices = []
     if LPIPS_NAME not in model:
         notices.append("LPIPS is left out: name the folder of its weights with --lpips")
-    has_loop, has_latent = bool(rows & set(CONTROLS)), MEAN in rows
+    has_loop, has_latent = bool(rows & set(CONTROLS)), TRAINING_MEAN in rows
     if has_latent and CEILING not in rows:
         notices.append("the autoencoder's ceiling is left out: name the run that trained it with --vae")
     if has_latent and ZERO not in rows:

@@ -30,6 +30,7 @@ __all__ = [
     "HR",
     "MEAN",
     "MODEL",
+    "TRAINING_MEAN",
     "ZERO",
     "Autoencoder",
     "Extras",

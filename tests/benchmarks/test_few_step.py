@@ -62,6 +62,7 @@ def test_every_row_is_there_for_the_default_noise_and_for_the_whole(outcome: Out
     teacher = [f"teacher-{n}-x{scale}" for scale in ("0.8", "1") for n in (3, 4, 2, 1)]
     students = [f"student-{n}-x{scale}" for n in (2, 1) for scale in ("0.8", "1")]
     assert keys == ["hr", "bicubic", "mean", "model", *teacher, *students]
+    assert not any("left out" in notice for notice in outcome.record.scores.notices)
     compared = [(found.steps, found.noise_scale) for found in outcome.record.comparisons]
     assert compared == [(2, 0.8), (1, 0.8), (2, 1.0), (1, 1.0)]
 
