@@ -54,7 +54,8 @@ def test_every_precision_computes_its_golden_values_and_an_image_of_several_tile
     image = np.pad(phantom(manifest.tile, manifest.channels), ((0, 0), (0, 8), (0, 0)), mode="edge")
     for precision in ON_CPU:
         with Upscaler(quantised, open_backend("onnxruntime", threads=1), precision=precision) as upscaler:
-            assert run_selftest(upscaler, root=tmp_path).passed
+            told = run_selftest(upscaler, root=tmp_path)
+            assert told.passed, told.checks
             result = upscaler.upscale(image, preset=manifest.default_preset, seed=0)
         assert result.mean.shape == tuple(
             side * factor

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -280,14 +279,3 @@ def test_it_is_recorded_and_quantised_and_its_graphs_are_lint_free(quantised: Bu
     for precision, bound in ((Precision.FP16, 0.02), (Precision.INT8, 0.15)):
         error = np.sqrt(np.mean((made[precision] - made[Precision.FP32]) ** 2))
         assert 0 < error < bound
-
-
-@pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="pip install tensorrt-rtx-cu13")
-@pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16, Precision.INT8_FP16], ids=str)
-def test_tensorrt_compiles_every_graph(quantised: Bundle, precision: Precision) -> None:
-    from calibration.trt_verdict import judge_graph, open_rtx
-
-    library = open_rtx()
-    for component in quantised.manifest.components:
-        verdict = judge_graph(quantised.graph(component, precision), library, quantised.manifest)
-        assert verdict.is_good, verdict.findings

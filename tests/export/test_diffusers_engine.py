@@ -58,8 +58,8 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(request: pytest.FixtureRequest, pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Quantised:
     """Recorded and quantised by the commands that a user types."""
     bundle, folder = request.getfixturevalue(request.param).bundle, tmp_path_factory.mktemp("made")
-    given = ("--bundle", bundle.folder, "--images", pairs / "lr_64", "--out", folder / "seen.npz")
-    assert calibrate(["record", *map(str, given)]) == 0
+    seen = ("--bundle", bundle.folder, "--images", pairs / "lr_64", "--out", folder / "seen.npz")
+    assert calibrate(["record", *map(str, seen)]) == 0
     given = ("--bundle", bundle.folder, "--recording", folder / "seen.npz", "--out")
     naive = ("--method", "minmax", "--no-exclusions")
     assert calibrate(["quantize", *map(str, given), str(folder / "own")]) == 0
@@ -107,12 +107,12 @@ def test_quality_and_the_ladder_judge_it_and_the_report_tells_of_both(
     own = ("--bundle", str(made.bundle.folder))
     few, results = ("--limit", "2", "--seeds", "2", "--threads", "1"), tmp_path / "results"
     results.mkdir()
-    said = ("--pairs", str(pairs), "--out", str(results / "quality"))
-    assert judge(["quality", *own, *said, *few]) == 0
-    said = ("--control", str(made.control.folder), "--data", str(pairs), "--out", str(results / "ladder"))
-    assert judge(["ladder", *own, *said, *few, "--rounds", "3"]) == 0
-    said = ("--pairs", str(pairs), "--results", str(results), "--out", str(tmp_path / "report.html"))
-    assert judge(["report", *own, *said, "--threads", "1"]) == 0
+    quality_of = ["--pairs", str(pairs), "--out", str(results / "quality")]
+    assert judge(["quality", *own, *quality_of, *few]) == 0
+    costs = ["--control", str(made.control.folder), "--data", str(pairs), "--out", str(results / "ladder")]
+    assert judge(["ladder", *own, *costs, *few, "--rounds", "3"]) == 0
+    page = ["--pairs", str(pairs), "--results", str(results), "--out", str(tmp_path / "report.html")]
+    assert judge(["report", *own, *page, "--threads", "1"]) == 0
 
     quality = QualityResult.model_validate_json((results / "quality.json").read_text())
     ladder = LadderResult.model_validate_json((results / "ladder.json").read_text())
