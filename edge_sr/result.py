@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,7 @@ from edge_sr.image import Limits, LoadedImage, from_unit, merge_luminance, split
 from edge_sr.manifest import Manifest, Preset, samples_of
 from edge_sr.pipeline import Enlarges, Output, StageSeconds
 
-__all__ = ["DISCLAIMER", "Result", "Settings", "upscale_image"]
+__all__ = ["DISCLAIMER", "Result", "Settings", "upscale_image", "warm_up"]
 
 DISCLAIMER = "AI-generated detail. Research use only. Not for diagnosis."
 GUIDED = (
@@ -189,6 +189,18 @@ def _told(manifest: Manifest, preset: Preset | None) -> dict[str, Any]:
         return {}
     asked = manifest.classes.asked(preset.class_name, preset.guidance)
     return dict(zip(("class", "guidance"), asked, strict=True))
+
+
+def warm_up(upscaler: Enlarges, settings: Settings) -> None:
+    """Enlarges one made-up tile, so that what is made on first use is there, and what must fail has failed.
+
+    Raises:
+        EdgeSRError: As `upscale_image`, for these settings or this device.
+    """
+    side = upscaler.bundle.manifest.tile
+    ramp = np.linspace(0, 255, side * side).reshape(side, side).astype(np.uint8)
+    image = LoadedImage(ramp, "warm-up", "PNG")
+    upscale_image(upscaler, image, replace(settings, min_consistency_db=None))
 
 
 def _check_consistency(name: str, found_db: float, least_db: float | None) -> None:

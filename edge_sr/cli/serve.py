@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import faulthandler
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any, ClassVar
+from typing import Any
 
 import click
 
 from edge_sr.backends import BACKENDS
 from edge_sr.backends.choice import AUTO
 from edge_sr.cli.common import BUNDLE_OPTION, ENGINE_DIR, notes_of, open_upscaler
+from edge_sr.cli.logs import log_to_stderr
 from edge_sr.errors import UsageError
 from edge_sr.pipeline import Upscaler
 from edge_sr.service.notify import Notifier, inherited_socket
@@ -74,7 +73,7 @@ def serve(config: Path | None, **options: Any) -> None:
         raise UsageError(
             f"the service needs {error.name}, which is not installed", hint='pip install "edge-sr[service]"'
         ) from error
-    _log_to_stderr()
+    log_to_stderr()
     sock = inherited_socket(os.environ) or server.listen(settings)
     # uvicorn drains on SIGTERM, and then raises it again: an orderly end is no death by a signal.
     before = signal.signal(signal.SIGTERM, _end)
@@ -88,29 +87,6 @@ def serve(config: Path | None, **options: Any) -> None:
             server.serve(_opener(settings), settings, sock, notifier=notifier)
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-class _Journal(logging.Formatter):
-    """Levels as the journal reads them from the front of a line (sd-daemon(3))."""
-
-    LEVELS: ClassVar[dict[str, int]] = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "INFO": 6, "DEBUG": 7}
-
-    def format(self, record: logging.LogRecord) -> str:
-        return f"<{self.LEVELS.get(record.levelname, 5)}>{super().format(record)}"
-
-
-def _log_to_stderr() -> None:
-    """Where what happens is told; and, should the process be aborted, where each of its threads stood."""
-    handler = logging.StreamHandler(sys.stderr)
-    in_journal = "JOURNAL_STREAM" in os.environ
-    handler.setFormatter(
-        _Journal("%(name)s: %(message)s")
-        if in_journal
-        else logging.Formatter("%(levelname)s %(name)s: %(message)s")
-    )
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    if sys.stderr is sys.__stderr__:  # a stand-in, as in a test, has no file behind it
-        faulthandler.enable()
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:

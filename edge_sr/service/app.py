@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any
 
-import numpy as np
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -18,9 +17,8 @@ from starlette.routing import Route
 
 from edge_sr import __version__
 from edge_sr.errors import EdgeSRError
-from edge_sr.image import LoadedImage
 from edge_sr.pipeline import Enlarges, Upscaler
-from edge_sr.result import Settings, upscale_image
+from edge_sr.result import Settings, warm_up
 from edge_sr.service.access import Access, problem_response
 from edge_sr.service.batched import BatchedWorker
 from edge_sr.service.counters import CONTENT_TYPE, Counters
@@ -45,22 +43,14 @@ def make_worker(
     """A worker that is ready after one inference: one request runs, or a batch, while so many wait."""
     slots = settings.queue_size + 1
     if settings.batch == 1:
-        return Worker(open_upscaler, warm_up=warm_up, slots=slots)
+        return Worker(open_upscaler, warm_up=_warm_up, slots=slots)
     pixels = settings.max_output_pixels
-    return BatchedWorker(open_upscaler, warm_up=warm_up, slots=slots, most_pixels=pixels)
+    return BatchedWorker(open_upscaler, warm_up=_warm_up, slots=slots, most_pixels=pixels)
 
 
-def warm_up(upscaler: Enlarges) -> None:
-    """Enlarges one tile the way that requests are by default.
-
-    Raises:
-        EdgeSRError: The backend failed.
-    """
-    manifest = upscaler.bundle.manifest
-    side = manifest.tile
-    ramp = np.linspace(0, 255, side * side).reshape(side, side).astype(np.uint8)
-    settings = Settings(manifest.default_preset)
-    upscale_image(upscaler, LoadedImage(ramp, "warm-up", "PNG"), settings)
+def _warm_up(upscaler: Enlarges) -> None:
+    """Enlarges one tile the way that requests are by default."""
+    warm_up(upscaler, Settings(upscaler.bundle.manifest.default_preset))
 
 
 def create_app(worker: Worker, settings: ServiceSettings) -> Starlette:

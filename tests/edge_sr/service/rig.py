@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from edge_sr.image import encode_png
 from edge_sr.pipeline import Output, Upscaler
 from edge_sr.service.settings import ServiceSettings
 from edge_sr.spec import Precision
+from tests.edge_sr.waiting import PATIENCE_S, eventually
 
 pytest.importorskip("httpx2", reason="httpx2 is not installed (extra: dev)")
 pytest.importorskip("starlette", reason="Starlette is not installed (extra: service)")
@@ -31,9 +32,12 @@ from starlette.testclient import TestClient
 from edge_sr.service.app import create_app, make_worker
 from edge_sr.service.worker import Worker
 
+__all__ = [
+    *("DICOM", "JSON", "PATIENCE_S", "PNG", "HeldUpscaler", "Rig"),
+    *("eventually", "form", "lost_engine", "picture", "running"),
+]
+
 PNG, JSON, DICOM = "image/png", "application/json", "application/dicom"
-PATIENCE_S = 120  # for a busy machine; nothing that works waits so long
-"""How long a test waits for what must happen; nothing is measured by it."""
 
 
 class HeldUpscaler(Upscaler):
@@ -103,16 +107,6 @@ def running(bundle: Bundle, **changes: Any) -> Iterator[Rig]:
             yield Rig(client, upscaler, worker, threads)
         finally:
             upscaler.go.set()
-
-
-def eventually(is_so: Callable[[], bool]) -> None:
-    """Waits for something that another thread does."""
-    pause = threading.Event()
-    for _ in range(100 * PATIENCE_S):
-        if is_so():
-            return
-        pause.wait(0.01)
-    pytest.fail("it never happened")
 
 
 def picture(height: int = 20, width: int = 24, *, dtype: Any = np.uint8) -> bytes:
