@@ -5,6 +5,7 @@
     ├── ConfigError       a configuration file or setting that cannot be used (exit code 78 for a service)
     ├── ImageError        an input that is not an image we can read, or is beyond the limits
     ├── OutputError       a result that could not be written whole
+    │   └── NotYetError   one that cannot be written or sent now, and may be later
     ├── ConsistencyError  a result that agrees with its input less than was asked
     ├── BundleError       a bundle that is missing, damaged, unsafe or not understood
     ├── ResultError       a stored measurement that cannot be read, or not be compared with another
@@ -28,6 +29,7 @@ __all__ = [
     "EdgeSRError",
     "EngineError",
     "ImageError",
+    "NotYetError",
     "OutputError",
     "ResultError",
     "ScheduleError",
@@ -67,6 +69,10 @@ class ImageError(EdgeSRError):
 
 class OutputError(EdgeSRError):
     """A result that could not be written whole; nothing half-written is left behind."""
+
+
+class NotYetError(OutputError):
+    """A result that cannot be written or sent now, for no fault of its own: the same may succeed later."""
 
 
 class ConsistencyError(EdgeSRError):

@@ -18,7 +18,7 @@ from edge_sr.image import LoadedImage, encode_png, read_image, refuse_overwrite,
 from edge_sr.pipeline import Upscaler
 from edge_sr.result import Result, Settings, upscale_image
 
-__all__ = ["Failure", "Result", "Settings", "plan_outputs", "upscale_files", "upscale_image"]
+__all__ = ["Failure", "Result", "Settings", "plan_outputs", "stem_of", "upscale_files", "upscale_image"]
 
 PNG, DICOM = ".png", ".dcm"
 MAGIC_BYTES = 132  # of a DICOM file: a preamble, and four letters
@@ -61,7 +61,7 @@ def plan_outputs(inputs: Sequence[Path], out: Path, *, beside: Sequence[str] = (
             f"cannot write {out.suffix} files", hint="give -o a folder, or a name that ends in .png or .dcm"
         )
     else:
-        outputs = [out / f"{path.stem}{DICOM if _is_dicom(path) else PNG}" for path in inputs]
+        outputs = [out / f"{stem_of(path)}{DICOM if _is_dicom(path) else PNG}" for path in inputs]
     written = [file for output in outputs for file in (output, *(output.with_suffix(s) for s in beside))]
     twice = sorted({str(file) for file in written if written.count(file) > 1})
     if twice:
@@ -69,6 +69,11 @@ def plan_outputs(inputs: Sequence[Path], out: Path, *, beside: Sequence[str] = (
     for file in written:
         refuse_overwrite(inputs, file)
     return outputs
+
+
+def stem_of(path: Path) -> str:
+    """A file's name without its suffix; that of a file named by a UID has none, though it has dots."""
+    return path.name if path.suffix[1:].isdigit() else path.stem
 
 
 def upscale_files(

@@ -45,7 +45,7 @@ FLOORS = (
     {"backends"},
     {"build"},
     {"pipeline"},
-    {"cascade", "result", "jobs", "report", "measure", "selftest", "bench"},
+    {"cascade", "result", "jobs", "inbox", "watch", "report", "measure", "selftest", "bench"},
     {"service"},
     {"cli", "__main__"},
 )

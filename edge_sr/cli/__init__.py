@@ -23,6 +23,7 @@ from edge_sr.cli.install_service import install_service
 from edge_sr.cli.selftest import selftest
 from edge_sr.cli.serve import serve
 from edge_sr.cli.upscale import upscale
+from edge_sr.cli.watch import watch
 from edge_sr.errors import ConfigError, EdgeSRError
 
 __all__ = ["cli", "main"]
@@ -39,7 +40,19 @@ def cli() -> None:
     """
 
 
-for command in (upscale, serve, install_service, demo, info, doctor, selftest, build_engine, bench, compare):
+for command in (
+    upscale,
+    watch,
+    serve,
+    install_service,
+    demo,
+    info,
+    doctor,
+    selftest,
+    build_engine,
+    bench,
+    compare,
+):
     cli.add_command(command)
 
 

@@ -29,7 +29,7 @@ from edge_sr.jobs import Failure, Result, Settings, plan_outputs, upscale_files
 from edge_sr.manifest import samples_of
 from edge_sr.pipeline import Upscaler
 
-__all__ = ["upscale"]
+__all__ = ["result_options", "settings_of", "upscale"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -89,7 +89,7 @@ def upscale(inputs: tuple[Path, ...], out: Path, as_json: bool, **options: Any) 
     plan_outputs(inputs, out)  # before anything is loaded
     upscaler, running = open_upscaler(options["bundle"], options["backend"], **pick(options))
     with upscaler:
-        settings = _settings(upscaler, options)
+        settings = settings_of(upscaler, options)
         beside = evidence_suffixes(samples_of(settings.preset)) if settings.has_evidence else ()
         outputs = plan_outputs(inputs, out, beside=beside)
         click.echo(f"{upscaler.bundle.manifest.name}, {upscaler.precision}, on {running}", err=True)
@@ -109,7 +109,7 @@ def upscale(inputs: tuple[Path, ...], out: Path, as_json: bool, **options: Any) 
     return 1 if failed else 0
 
 
-def _settings(upscaler: Upscaler, options: dict[str, Any]) -> Settings:
+def settings_of(upscaler: Upscaler, options: dict[str, Any]) -> Settings:
     """What the options ask for; a scale that the model cannot reach is refused before any image."""
     changes = {key: options[key] for key in SAMPLING}
     preset = choose_preset(upscaler.bundle, options["preset"], **changes)

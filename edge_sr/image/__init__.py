@@ -10,7 +10,7 @@ OpenCV is imported on use: from the extra ``cpu`` or ``gpu``, or from JetPack.
 """
 
 from edge_sr.image.decoding import decode_image, read_image
-from edge_sr.image.files import refuse_overwrite, write_atomic, write_together
+from edge_sr.image.files import move, refuse_overwrite, remove_parts, write_atomic, write_together
 from edge_sr.image.library import opencv
 from edge_sr.image.loaded import Limits, LoadedImage
 from edge_sr.image.png import encode_png, read_png_text
@@ -26,10 +26,12 @@ __all__ = [
     "encode_png",
     "from_unit",
     "merge_luminance",
+    "move",
     "opencv",
     "read_image",
     "read_png_text",
     "refuse_overwrite",
+    "remove_parts",
     "resize_area",
     "resize_bicubic",
     "split_luminance",

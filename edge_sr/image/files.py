@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
@@ -11,7 +12,9 @@ from pathlib import Path
 
 from edge_sr.errors import OutputError
 
-__all__ = ["refuse_overwrite", "write_atomic", "write_together"]
+__all__ = ["move", "refuse_overwrite", "remove_parts", "write_atomic", "write_together"]
+
+_PART = re.compile(r"\.[0-9a-f]{16}\.part")  # as `_stage` names them
 
 _OUTPUT_HINTS = {
     errno.ENOSPC: "free some space, or write to another disk",
@@ -64,6 +67,29 @@ def write_together(files: Mapping[Path, bytes]) -> None:
                 raise _unwritten(target, error) from error
         for folder in {target.parent for target in staged}:
             _sync_folder(folder)
+
+
+def move(source: Path, target: Path) -> None:
+    """Renames a file within one disk, so that it lasts through a power cut.
+
+    Raises:
+        OSError: It cannot be renamed; it is where it was.
+    """
+    source.rename(target)
+    for folder in {source.parent, target.parent}:
+        _sync_folder(folder)
+
+
+def remove_parts(folder: Path) -> int:
+    """Removes what was left where writing into a folder was killed; nobody else may be writing there.
+
+    Returns:
+        How many.
+    """
+    parts = [path for path in folder.iterdir() if _PART.fullmatch(path.name)]
+    for path in parts:
+        _remove(path)
+    return len(parts)
 
 
 def _stage(target: Path, data: bytes, leftovers: ExitStack) -> Path:

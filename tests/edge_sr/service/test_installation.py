@@ -317,6 +317,26 @@ def test_systemd_would_find_it(root: Path, install: Install) -> None:
     assert "NoNewPriviliges" in analyze(root, "verify", str(root / SERVICE)).stderr
 
 
+def exposure(root: Path, unit: str) -> float:
+    """What systemd makes of a unit, from 0 to 10; it must be at most that which is allowed."""
+    threshold = f"--threshold={10 * MOST_EXPOSED:.0f}"
+    done = analyze(root, "security", "--offline=true", threshold, "--no-pager", f"--root={root}", unit)
+    told = re.search(rf"Overall exposure level for {unit}: ([0-9.]+)", done.stdout)
+    assert told and done.returncode == 0, done.stdout + done.stderr
+    return float(told[1])
+
+
+def test_the_unit_on_the_page_for_a_watched_folder_is_one_that_systemd_takes(root: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs/service.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```ini\n(.+?)```", page, re.DOTALL)
+    (root / UNITS).mkdir(parents=True)
+    path = root / UNITS / "edge-sr-watch.service"
+    path.write_text(text.replace("/opt/edge-sr/bin/edge-sr", PYTHON), encoding="utf-8")
+    done = analyze(root, "verify", str(path))
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    assert exposure(root, path.name) <= MOST_EXPOSED
+
+
 @pytest.mark.parametrize("options", [(), ALL])
 @pytest.mark.parametrize("nodes", [(), JETSON, DESKTOP])
 def test_its_exposure_is_small(
@@ -324,13 +344,7 @@ def test_its_exposure_is_small(
 ) -> None:
     add_nodes(root, *nodes)
     install(*options)
-    threshold = f"--threshold={10 * MOST_EXPOSED:.0f}"
-    done = analyze(
-        root, "security", "--offline=true", threshold, "--no-pager", f"--root={root}", "edge-sr.service"
-    )
-    told = re.search(r"Overall exposure level for edge-sr.service: ([0-9.]+)", done.stdout)
-    assert told, done.stdout + done.stderr
-    assert float(told[1]) <= MOST_EXPOSED and done.returncode == 0
+    assert exposure(root, "edge-sr.service") <= MOST_EXPOSED
 
 
 def test_every_choice_has_help() -> None:
