@@ -99,7 +99,7 @@ $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 
 $(BASE): pyproject.toml | $(BIN)/pip
-	$(PIP) install $(PIP_ARGS) -e ".[cpu,dicom,demo,service,dev]"
+	$(PIP) install $(PIP_ARGS) -e ".[cpu,dicom,dicom-net,demo,service,dev]"
 	@touch $@
 
 # lpips is wanted for the file of its linear weights alone; torchvision, which it depends on, is not.

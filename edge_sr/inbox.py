@@ -17,6 +17,7 @@ import fcntl
 import logging
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -128,6 +129,7 @@ class Inbox:
         self._seen: dict[str, tuple[State, float]] = {}
         self._ready: list[tuple[str, State]] = []
         self._due: dict[str, float] = {}
+        self._moving = threading.Lock()  # who puts a file in asks where others are, and they must stand still
         with ExitStack() as resources:
             try:
                 for path in (self.done, self.failed, *self._working):
@@ -228,7 +230,8 @@ class Inbox:
 
     def _moved(self, path: Path, tries: int, name: str = "") -> Claim:
         target = self._working[tries] / (name or path.name)
-        move(path, target)
+        with self._moving:
+            move(path, target)
         return Claim(target, tries, _state(target.lstat()))
 
     def _free_name(self, path: Path) -> str:
@@ -254,14 +257,16 @@ class Inbox:
 
         Raises:
             OSError: It cannot be moved.
+            OutputError: Its name cannot be kept.
         """
         self._due.pop(claim.path.name, None)
-        if self._keep is Keep.FILE:
-            move(claim.path, self.done / claim.path.name)
-            return
-        if self._keep is Keep.NAME:
-            write_atomic(self.done / claim.path.name, b"")
-        claim.path.unlink()
+        with self._moving:
+            if self._keep is Keep.FILE:
+                move(claim.path, self.done / claim.path.name)
+                return
+            if self._keep is Keep.NAME:
+                write_atomic(self.done / claim.path.name, b"")
+            claim.path.unlink()
 
     def fail(self, claim: Claim, error: EdgeSRError) -> None:
         """It never will be: it is moved aside, with the reason beside it.
@@ -279,7 +284,8 @@ class Inbox:
         except OutputError as failure:
             raise NotYetError(f"a reason cannot be written{cause_of(failure)}") from failure
         self._due.pop(claim.path.name, None)
-        move(claim.path, target)
+        with self._moving:
+            move(claim.path, target)
 
     def put_off(self, claim: Claim) -> None:
         """It is tried again after a while, and as if for the first time.
@@ -288,7 +294,35 @@ class Inbox:
             OSError: It cannot be moved.
         """
         self._due[claim.path.name] = self._clock() + self._again_s
-        move(claim.path, self._working[0] / claim.path.name)
+        with self._moving:
+            move(claim.path, self._working[0] / claim.path.name)
+
+    # ---- what another thread puts in
+
+    def put(self, source: Path, name: str) -> bool:
+        """Moves a file of the same disk in, once: not where that name waits, is worked on, or was done.
+
+        One that failed before gets another chance.
+
+        Args:
+            source: Whole; it is gone afterwards.
+            name: What it is called from now on.
+
+        Returns:
+            Whether it was moved.
+
+        Raises:
+            OSError: It cannot be moved.
+        """
+        with self._moving:
+            places = (self.folder, *self._working, self.done)
+            if any(_is_there(folder / name) for folder in places):
+                source.unlink()
+                return False
+            for left in (name, f"{name}{REASON}"):
+                (self.failed / left).unlink(missing_ok=True)
+            move(source, self.folder / name)
+            return True
 
 
 def cause_of(error: BaseException) -> str:

@@ -46,13 +46,13 @@ FLOORS = (
     {"build"},
     {"pipeline"},
     {"cascade", "result", "jobs", "inbox", "watch", "report", "measure", "selftest", "bench"},
-    {"service"},
+    {"service", "node"},
     {"cli", "__main__"},
 )
 
 WALLED_OFF = (
     *("torch", "tensorrt", "tensorrt_rtx", "cuda", "pycuda"),
-    *("pydicom", "openjpeg"),
+    *("pydicom", "pynetdicom", "openjpeg"),
     *("export", "calibration", "benchmarks"),
 )
 

@@ -20,6 +20,7 @@ from edge_sr.cli.demo import demo
 from edge_sr.cli.doctor import doctor
 from edge_sr.cli.info import info
 from edge_sr.cli.install_service import install_service
+from edge_sr.cli.node import node
 from edge_sr.cli.selftest import selftest
 from edge_sr.cli.serve import serve
 from edge_sr.cli.upscale import upscale
@@ -44,6 +45,7 @@ for command in (
     upscale,
     watch,
     serve,
+    node,
     install_service,
     demo,
     info,

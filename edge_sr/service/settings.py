@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,9 +19,10 @@ from edge_sr.errors import ConfigError
 from edge_sr.service.bearer import read_token
 from edge_sr.spec import Precision
 
-__all__ = ["ServiceSettings", "check_reach", "is_loopback", "load_settings"]
+__all__ = ["ServiceSettings", "check_reach", "is_loopback", "load_settings", "read_config", "validated"]
 
 MIB = 2**20
+Model = TypeVar("Model", bound=BaseModel)
 MAX_CONFIG_BYTES = MIB
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 HostName = Annotated[
@@ -124,15 +125,12 @@ def load_settings(
             are told at once), two contradict each other, the token cannot be used, or others can reach
             the address and nobody asks who they are.
     """
-    values = _read(path) if path else {}
+    values = read_config(path) if path else {}
     values |= {name: value for name, value in changes.items() if value is not None}
     credential = Path(environ.get("CREDENTIALS_DIRECTORY", "/nonexistent")) / "token"
     if credential.exists():
         values.setdefault("token_file", credential)
-    try:
-        settings = ServiceSettings.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(_sentence(error), hint=f"settings: {', '.join(_names())}") from error
+    settings = validated(ServiceSettings, values)
     _check(settings)
     check_reach(settings, settings.host)
     return settings
@@ -171,8 +169,16 @@ def _check(settings: ServiceSettings) -> None:
         read_token(settings.token_file)
 
 
-def _names() -> list[str]:
-    return list(ServiceSettings.model_fields)
+def validated(model: type[Model], values: Mapping[str, Any]) -> Model:
+    """Settings of a model, each checked by itself.
+
+    Raises:
+        ConfigError: One is unknown or out of range; all of those are told at once.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_sentence(error), hint=f"settings: {', '.join(model.model_fields)}") from error
 
 
 def _sentence(error: ValidationError) -> str:
@@ -181,7 +187,12 @@ def _sentence(error: ValidationError) -> str:
     return f"bad configuration: {'; '.join(found)}"
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """What a .toml or .json file says.
+
+    Raises:
+        ConfigError: It cannot be read or parsed, or is no object.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_CONFIG_BYTES + 1)
