@@ -113,7 +113,7 @@ def work_off(
 def _try(inbox: Inbox, claim: Claim, work: Callable[[Claim], None]) -> None:
     try:
         _settle(inbox, claim, work)
-    except (OSError, NotYetError):
+    except (OSError, OutputError):  # but for what is the file's own, which has failed by now
         inbox.put_off(claim)
         raise
 

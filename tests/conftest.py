@@ -73,6 +73,12 @@ def find_chromium() -> str | None:
     return next((found for found in map(shutil.which, names) if found), None)
 
 
+def find_orthanc() -> str | None:
+    """Where the PACS Orthanc is: the one that EDGE_SR_ORTHANC names, or Debian's."""
+    names = (os.environ.get("EDGE_SR_ORTHANC", ""), "Orthanc", "/usr/sbin/Orthanc")
+    return next((found for found in map(shutil.which, names) if found), None)
+
+
 def _missing() -> dict[str, str]:
     """Return the marks whose needs are not met here, each with the reason to show."""
     gpu_nodes = (Path("/dev/nvidiactl"), Path("/dev/nvmap"))  # a desktop card; a Jetson
@@ -82,6 +88,10 @@ def _missing() -> dict[str, str]:
         "browser": (
             find_chromium() and _is_installed("playwright") and _is_installed("axe_playwright_python"),
             "Chromium, or the extra page-check that drives it, is not installed",
+        ),
+        "orthanc": (
+            find_orthanc() and _is_installed("pynetdicom"),
+            "Orthanc (Debian's package orthanc), or pynetdicom, is not installed",
         ),
         "soak": ("EDGE_SR_SOAK_S" in os.environ, "EDGE_SR_SOAK_S does not say for how many seconds (3600)"),
         "data": ("EDGE_SR_DATA" in os.environ, "EDGE_SR_DATA names no folder of real images"),

@@ -42,6 +42,12 @@ __all__ = ["install_service"]
     help="Have systemd hold this address open, so that no connection is refused while the service restarts.",
 )
 @click.option(
+    "--node",
+    "has_node",
+    is_flag=True,
+    help="Install the DICOM network node too; it starts once /etc/edge-sr/node.toml says to whom it sends.",
+)
+@click.option(
     "--gpu/--no-gpu", "has_gpu", default=None, help="Open the GPU's devices. [default: if there is one]"
 )
 @click.option("--python", help="Interpreter that has edge-sr. [default: this one]")
@@ -97,7 +103,11 @@ def _uninstall(choices: Choices, *, dry_run: bool) -> None:
         _run(before, choices)
         do(deeds, choices)
         _run(after, choices)
-    click.echo("engines stay in /var/lib/edge-sr, what can be made again in /var/cache/edge-sr", err=True)
+    click.echo(
+        "engines stay in /var/lib/edge-sr, what can be made again in /var/cache/edge-sr; "
+        "a node's images that were not sent in /var/lib/edge-sr-node",
+        err=True,
+    )
 
 
 def _show(deeds: list[Deed], lines: list[list[str]]) -> None:
@@ -128,5 +138,5 @@ def _run(lines: list[list[str]], choices: Choices) -> None:
         if done.returncode:
             raise OutputError(
                 f"systemctl {' '.join(line)} failed with {done.returncode}",
-                hint="journalctl -u edge-sr -e says why; the files are installed",
+                hint=f"journalctl -u {line[-1]} -e says why; the files are installed",
             )

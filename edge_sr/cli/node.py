@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -16,6 +18,7 @@ from edge_sr.cli.watch import stopped_by_signals
 from edge_sr.errors import ConfigError
 from edge_sr.image import Limits
 from edge_sr.jobs import Settings
+from edge_sr.node.library import pynetdicom
 from edge_sr.node.running import run_node
 from edge_sr.node.settings import NodeSettings, load_node_settings
 from edge_sr.pipeline import Upscaler
@@ -42,9 +45,9 @@ def node(config: Path) -> None:
     """
     settings = load_node_settings(config)
     spool = _spool(settings)
+    pynetdicom()  # before anything is loaded
     log_to_stderr()
-    threading.excepthook = _tell_kind
-    with stopped_by_signals() as stop, Notifier.of(os.environ) as notifier:
+    with _told_threads(), stopped_by_signals() as stop, Notifier.of(os.environ) as notifier:
         upscaler, running = open_upscaler(
             settings.bundle,
             settings.backend,
@@ -93,6 +96,15 @@ def _sampling(upscaler: Upscaler, settings: NodeSettings) -> Settings:
     )
 
 
-def _tell_kind(problem: threading.ExceptHookArgs) -> None:
-    """What a thread dies of, without its text, which may quote what a peer sent."""
-    LOG.error("a connection failed (%s)", problem.exc_type.__name__)
+@contextmanager
+def _told_threads() -> Iterator[None]:
+    """Has told what a thread dies of without its text, which may quote what a peer sent."""
+
+    def tell(problem: threading.ExceptHookArgs) -> None:
+        LOG.error("a connection failed (%s)", problem.exc_type.__name__)
+
+    before, threading.excepthook = threading.excepthook, tell
+    try:
+        yield
+    finally:
+        threading.excepthook = before

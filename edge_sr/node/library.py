@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from edge_sr.dicom.identity import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
 from edge_sr.dicom.library import pydicom
 from edge_sr.errors import UsageError
 
-__all__ = ["entity", "pynetdicom"]
+__all__ = ["closing_connections", "entity", "pynetdicom"]
 
 
 def pynetdicom(module: str = "pynetdicom") -> Any:
@@ -45,3 +47,17 @@ def entity(title: str, *, timeout_s: float) -> Any:
     made.acse_timeout = made.dimse_timeout = made.network_timeout = timeout_s
     made.connection_timeout = min(timeout_s, 10.0)
     return made
+
+
+@contextmanager
+def closing_connections() -> Iterator[list[Any]]:
+    """Handlers for associations, whose connections are closed at the end.
+
+    pynetdicom itself does not close one that the other end has closed before.
+    """
+    opened: list[Any] = []
+    try:
+        yield [(pynetdicom().evt.EVT_CONN_OPEN, lambda event: opened.append(event.assoc.dul.socket.socket))]
+    finally:
+        for connection in opened:
+            connection.close()

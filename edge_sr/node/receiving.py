@@ -127,7 +127,7 @@ def receiving(receiver: Receiver, settings: NodeSettings) -> Iterator[int]:
             f"cannot listen on {settings.host}:{settings.port}: {error.strerror}", hint="choose another port"
         ) from error
     _harden(server, settings)
-    thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="edge-sr-scp", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, name="edge-sr-scp", daemon=True)
     thread.start()
     try:
         yield server.server_address[1]
@@ -189,9 +189,15 @@ class _Metered(socket.socket):
         Raises:
             OSError: Too much or too slowly, after which nothing more is read; or as a socket does.
         """
+        try:
+            return self._counted(super().recv(buflen, flags))
+        except OSError:
+            self.shutdown(socket.SHUT_RDWR)  # pynetdicom takes it for closed by the other end
+            raise
+
+    def _counted(self, data: bytes) -> bytes:
         if not self._read:
             self._since = time.monotonic()
-        data = super().recv(buflen, flags)
         self._read += len(data)
         if self._read > self.most or time.monotonic() - self._since > self.seconds:
             LOG.warning("a connection was ended: an object is too large, or comes too slowly")

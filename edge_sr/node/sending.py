@@ -9,7 +9,7 @@ from edge_sr.dicom.library import guarded, pydicom
 from edge_sr.dicom.part10 import EXPLICIT_LITTLE
 from edge_sr.errors import EdgeSRError, ImageError, NotYetError
 from edge_sr.inbox import Claim
-from edge_sr.node.library import entity
+from edge_sr.node.library import closing_connections, entity
 from edge_sr.node.settings import NodeSettings, client_tls
 
 __all__ = ["Sending"]
@@ -49,17 +49,22 @@ class Sending:
         peer, settings = self._settings.send, self._settings
         ae = entity(settings.title, timeout_s=settings.timeout_s)
         ae.add_requested_context(dataset.SOPClassUID, [EXPLICIT_LITTLE, IMPLICIT_LITTLE])
-        try:
-            association = ae.associate(
-                peer.host, peer.port, ae_title=peer.title, tls_args=client_tls(settings)
-            )
-        except (OSError, RuntimeError) as error:
-            raise NotYetError("an object was not sent: the receiver cannot be called") from error
-        try:
-            return _answer(association, dataset)
-        finally:
-            if association.is_established:
-                association.release()
+        with closing_connections() as handlers:
+            try:
+                association = ae.associate(
+                    peer.host,
+                    peer.port,
+                    ae_title=peer.title,
+                    tls_args=client_tls(settings),
+                    evt_handlers=handlers,
+                )
+            except (OSError, RuntimeError) as error:
+                raise NotYetError("an object was not sent: the receiver cannot be called") from error
+            try:
+                return _answer(association, dataset)
+            finally:
+                if association.is_established:
+                    association.release()
 
 
 def _answer(association: Any, dataset: Any) -> int:

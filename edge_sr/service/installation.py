@@ -35,12 +35,16 @@ __all__ = [
 ]
 
 UNITS = PurePosixPath("/etc/systemd/system")
-SERVICE, SOCKET = UNITS / "edge-sr.service", UNITS / "edge-sr.socket"
-GPU, TOKEN_UNIT = UNITS / "edge-sr.service.d/10-gpu.conf", UNITS / "edge-sr.service.d/20-token.conf"
-NETWORK = UNITS / "edge-sr.service.d/30-network.conf"
-SOCKET_NETWORK = UNITS / "edge-sr.socket.d/30-network.conf"
-SETTINGS, TOKEN = PurePosixPath("/etc/edge-sr/service.toml"), PurePosixPath("/etc/edge-sr/token")
-OURS = (SERVICE, SOCKET, GPU, TOKEN_UNIT, NETWORK, SOCKET_NETWORK)
+SERVICE, SOCKET, NODE = (UNITS / f"edge-sr{name}" for name in (".service", ".socket", "-node.service"))
+GPU, TOKEN_UNIT, NETWORK = "10-gpu.conf", UNITS / "edge-sr.service.d/20-token.conf", "30-network.conf"
+TOKEN = PurePosixPath("/etc/edge-sr/token")
+SETTINGS, NODE_SETTINGS = (PurePosixPath("/etc/edge-sr") / name for name in ("service.toml", "node.toml"))
+DROP_INS = {unit: UNITS / f"{unit.name}.d" for unit in (SERVICE, SOCKET, NODE)}
+OURS = (
+    *(SERVICE, SOCKET, NODE, TOKEN_UNIT),
+    *(DROP_INS[unit] / GPU for unit in (SERVICE, NODE)),
+    *(DROP_INS[unit] / NETWORK for unit in (SERVICE, SOCKET, NODE)),
+)
 HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")
 """What a service with ProtectHome and PrivateTmp does not see."""
 NODES = (
@@ -77,7 +81,7 @@ class Deed:
     Attributes:
         path: As the service will see it, without the root.
         action: What is done.
-        text: What it will hold.
+        text: What it will hold, or holds.
         mode: Its permissions.
         why: For the operator, where it is not plain.
     """
@@ -103,6 +107,7 @@ class Choices:
         has_gpu: Whether it may use the GPU; None for whether there is one.
         listen: ADDRESS:PORT that systemd holds open; "" for none.
         has_token: Whether clients must show a token.
+        has_node: Whether there is a DICOM network node too.
         allow_from: Networks beyond this machine from which it can be reached.
         replace: Whether files that somebody else wrote give way; they are kept under another name.
     """
@@ -112,6 +117,7 @@ class Choices:
     has_gpu: bool | None = None
     listen: str = ""
     has_token: bool = False
+    has_node: bool = False
     allow_from: tuple[str, ...] = ()
     replace: bool = False
 
@@ -148,7 +154,9 @@ def plan_install(choices: Choices) -> list[Deed]:
     """
     units = _units(choices)
     deeds = [_deed(choices, path, _stamped(text)) for path, text in units.items()]
-    deeds.append(_once(choices, SETTINGS, _template("service.toml"), mode=0o644))
+    deeds.append(_once(choices, SETTINGS, _template(SETTINGS.name), mode=0o644))
+    if NODE in units:
+        deeds.append(_once(choices, NODE_SETTINGS, _template(NODE_SETTINGS.name), mode=0o644))
     if TOKEN_UNIT in units:
         deeds.append(_once(choices, TOKEN, secrets.token_hex(32) + "\n", mode=0o600))
     return deeds
@@ -163,10 +171,11 @@ def plan_uninstall(choices: Choices) -> list[Deed]:
         else Deed(path, Action.KEEP, why="somebody else wrote or changed it")
         for path in there
     ]
-    if choices.at(SETTINGS).exists():
-        is_unchanged = _read(choices.at(SETTINGS)) == _template("service.toml")
-        settings = Deed(SETTINGS, Action.KEEP, why="it was changed")
-        deeds.append(Deed(SETTINGS, Action.REMOVE) if is_unchanged else settings)
+    for path in (SETTINGS, NODE_SETTINGS):
+        if choices.at(path).exists():
+            is_unchanged = _read(choices.at(path)) == _template(path.name)
+            settings = Deed(path, Action.KEEP, why="it was changed")
+            deeds.append(Deed(path, Action.REMOVE) if is_unchanged else settings)
     if choices.at(TOKEN).exists():
         deeds.append(Deed(TOKEN, Action.KEEP, why="it is a secret that clients know"))
     return deeds
@@ -202,15 +211,17 @@ def systemctl_lines(deeds: Iterable[Deed], *, starts: bool, removes: bool = Fals
         starts: Whether the service is to run afterwards.
         removes: Whether it is being taken away: then these come first, but for the reload.
     """
-    named = {deed.path for deed in deeds}
-    units = [path.name for path in (SOCKET, SERVICE) if path in named]
+    texts = {deed.path: deed.text for deed in deeds}
+    units = [path.name for path in (SOCKET, SERVICE, NODE) if path in texts]
     if removes:
         return [["disable", "--now", *units]] if units else []
     lines = [["daemon-reload"], ["enable", *units]]
-    if starts and len(units) == 1:
-        lines.append(["restart", *units])
-    elif starts:  # a socket cannot begin to listen while its service does
+    if starts and SOCKET in texts:  # a socket cannot begin to listen while its service does
         lines += [["stop", SERVICE.name], ["restart", SOCKET.name], ["start", SERVICE.name]]
+    elif starts:
+        lines.append(["restart", SERVICE.name])
+    if starts and NODE in texts and texts[NODE_SETTINGS] != _template(NODE_SETTINGS.name):  # it says to whom
+        lines.append(["restart", NODE.name])
     return lines
 
 
@@ -220,26 +231,32 @@ def systemctl_lines(deeds: Iterable[Deed], *, starts: bool, removes: bool = Fals
 def _units(choices: Choices) -> dict[PurePosixPath, str]:
     """Every unit and drop-in of an installation."""
     command = f"{_quoted(choices.python)} -I -m edge_sr"
-    units = {SERVICE: _template(SERVICE.name, COMMAND=command, CONFIG=str(SETTINGS))}
-    units |= _gpu(choices)
+    hardening = _template("hardening.conf").rstrip()
+    units = {
+        path: _template(path.name, COMMAND=command, CONFIG=str(config), HARDENING=hardening)
+        for path, config in ((SERVICE, SETTINGS), (NODE, NODE_SETTINGS))
+        if path is SERVICE or choices.has_node or _was_written(choices, path)
+    }
+    units |= {DROP_INS[path] / GPU: text for path in units for text in _gpu(choices)}
     if choices.has_token or _was_written(choices, TOKEN_UNIT):
         units[TOKEN_UNIT] = _template(TOKEN_UNIT.name, TOKEN=str(TOKEN))
     if choices.listen:
         units[SOCKET] = _template(SOCKET.name, LISTEN=_listening(choices.listen))
     elif _was_written(choices, SOCKET):
         units[SOCKET] = _unstamped(choices, SOCKET)
-    return units | _network(choices, has_socket=SOCKET in units)
+    return units | _network(choices, [path for path in DROP_INS if path in units])
 
 
-def _network(choices: Choices, *, has_socket: bool) -> dict[PurePosixPath, str]:
-    wanted = {NETWORK: "Service"} | ({SOCKET_NETWORK: "Socket"} if has_socket else {})
+def _network(choices: Choices, units: Iterable[PurePosixPath]) -> dict[PurePosixPath, str]:
+    wanted = {DROP_INS[unit] / NETWORK: unit.suffix[1:].capitalize() for unit in units}
     if not choices.allow_from:
         return {path: _unstamped(choices, path) for path in wanted if _was_written(choices, path)}
     allow = "\n".join(f"IPAddressAllow={_network_of(text)}" for text in choices.allow_from)
-    return {path: _template(NETWORK.name, SECTION=name, ALLOW=allow) for path, name in wanted.items()}
+    return {path: _template(NETWORK, SECTION=name, ALLOW=allow) for path, name in wanted.items()}
 
 
-def _gpu(choices: Choices) -> dict[PurePosixPath, str]:
+def _gpu(choices: Choices) -> list[str]:
+    """The drop-in for a GPU, where there is one to use."""
     dev = choices.root / "dev"
     nodes = sorted({node for pattern in NODES for node in dev.glob(pattern) if not node.is_dir()})
     main = [dev / name for name in MAIN_NODES if (dev / name).exists()]
@@ -248,20 +265,20 @@ def _gpu(choices: Choices) -> dict[PurePosixPath, str]:
             f"no GPU is here: {dev} has none of {', '.join(MAIN_NODES)}", hint="load its driver first"
         )
     if choices.has_gpu is False or not main:
-        return {}
+        return []
     nodes += sorted(dev.glob("dri/renderD*"))
     lines = [f"DeviceAllow=/{node.relative_to(choices.root)} rw" for node in nodes]
     if any(node.name.startswith("nvidia") for node in nodes):
         lines.append("DeviceAllow=char-nvidia* rw")  # nodes of a desktop's driver that are made on use
     groups = [name for name in GROUPS if _has_group(choices.root, name)]
-    return {
-        GPU: _template(
-            GPU.name,
+    return [
+        _template(
+            GPU,
             DEVICES="\n".join(lines),
             GROUPS=f"SupplementaryGroups={' '.join(groups)}",
             NODE=f"/{main[0].relative_to(choices.root)}",
         )
-    }
+    ]
 
 
 def _has_group(root: Path, name: str) -> bool:
@@ -344,7 +361,7 @@ def _deed(choices: Choices, path: PurePosixPath, text: str) -> Deed:
 
 def _once(choices: Choices, path: PurePosixPath, text: str, *, mode: int) -> Deed:
     if choices.at(path).exists():
-        return Deed(path, Action.KEEP, why="it is yours")
+        return Deed(path, Action.KEEP, _read(choices.at(path)), why="it is yours")
     return Deed(path, Action.WRITE, text, mode)
 
 
@@ -378,5 +395,6 @@ def _opener(mode: int) -> Callable[[str, int], int]:
 
 def _remove_empty(folder: Path) -> None:
     """A folder that was made for what is gone."""
-    if folder.name in ("edge-sr", "edge-sr.service.d", "edge-sr.socket.d") and not any(folder.iterdir()):
+    ours = {"edge-sr", *(path.name for path in DROP_INS.values())}
+    if folder.name in ours and not any(folder.iterdir()):
         folder.rmdir()

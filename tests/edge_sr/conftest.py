@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -35,3 +37,22 @@ def engines(tmp_path: Path) -> Path:
 def edge_sr(capfd: pytest.CaptureFixture[str], engines: Path) -> Commands:
     """`edge-sr` over that folder."""
     return Commands(engines, capfd)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an authority (ca), and a server's and a client's certificate and key from it."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("certificates")
+    made = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN={0} -keyout {0}.key -out {0}.pem {1}"
+    host = "-addext subjectAltName=IP:127.0.0.1"
+    for name, more in (
+        ("ca", ""),
+        ("server", f"-CA ca.pem -CAkey ca.key {host}"),
+        ("client", "-CA ca.pem -CAkey ca.key"),
+    ):
+        subprocess.run(
+            ["openssl", *made.format(name, more).split()], cwd=folder, check=True, capture_output=True
+        )
+    return folder

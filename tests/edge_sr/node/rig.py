@@ -6,7 +6,7 @@ import io
 import queue
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ from edge_sr.backends.fake import FakeBackend
 from edge_sr.bundle import Bundle
 from edge_sr.image import Limits
 from edge_sr.jobs import Settings
+from edge_sr.node.library import closing_connections
 from edge_sr.node.library import pynetdicom as library
 from edge_sr.node.running import run_node
 from edge_sr.node.settings import NodeSettings, Peer
@@ -95,15 +96,16 @@ def pacs(
     for uid in classes:
         ae.add_supported_context(uid, list(syntaxes))
     ae.add_supported_context(VERIFICATION)
-    handlers = [(net.evt.EVT_C_STORE, found._store)]
-    server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers, ssl_context=tls)
-    found.port = server.server_address[1]
-    try:
-        yield found
-    finally:
-        server.shutdown()
-        for association in server.active_associations:
-            association.abort()
+    with closing_connections() as handlers:
+        handlers.append((net.evt.EVT_C_STORE, found._store))
+        server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers, ssl_context=tls)
+        found.port = server.server_address[1]
+        try:
+            yield found
+        finally:
+            server.shutdown()
+            for association in server.active_associations:
+                association.abort()
 
 
 @dataclass
@@ -125,23 +127,39 @@ class Node:
     running: Future[None]
 
     def files(self) -> dict[str, bytes]:
-        """Every file of the spool by its path in it, without locks."""
-        return {
-            path.relative_to(self.spool).as_posix(): path.read_bytes()
-            for path in sorted(self.spool.rglob("*"))
-            if path.is_file() and path.name != "lock"
-        }
+        """Every file of the spool by its path in it."""
+        return spooled(self.spool)
 
     def is_settled(self) -> bool:
         """Whether all that was received was sent, or failed."""
         return all(name.startswith(("out/done/", "in/failed/", "out/failed/")) for name in self.files())
 
 
+def spooled(spool: Path) -> dict[str, bytes]:
+    """Every file of a spool by its path in it, without locks; read twice, since what moves is missed."""
+    before: dict[str, bytes] | None = None
+    while (found := _snapshot(spool)) is None or found != before:
+        before = found
+    return found
+
+
+def _snapshot(spool: Path) -> dict[str, bytes] | None:
+    try:
+        return {
+            path.relative_to(spool).as_posix(): path.read_bytes()
+            for path in sorted(spool.rglob("*"))
+            if path.is_file() and path.name != "lock"
+        }
+    except FileNotFoundError:
+        return None
+
+
 @contextmanager
 def running(bundle: Path, spool: Path, receiver: int, **changes: Any) -> Iterator[Node]:
     """A node, from start to end; `receiver` is the port of whom it sends to."""
-    given = {"port": 0, "calling": (MODALITY,), "retry_s": 0.2, "timeout_s": 10} | changes
-    given.setdefault("send", Peer(host="127.0.0.1", port=receiver, title=PACS))
+    given: dict[str, Any] = {"port": 0, "calling": (MODALITY,), "retry_s": 0.2, "timeout_s": 10} | changes
+    if "send" not in given:
+        given["send"] = Peer(host="127.0.0.1", port=receiver, title=PACS)
     settings = NodeSettings(**given)
     ports: queue.Queue[int] = queue.Queue()
     opened = Bundle.open(bundle)
@@ -179,14 +197,19 @@ def associated(
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = PATIENCE_S
     for sop_class, syntax in contexts or ((VERIFICATION, objects.IMPLICIT),):
         ae.add_requested_context(sop_class, syntax)
-    association = ae.associate(
-        "127.0.0.1", port, ae_title=called, tls_args=(tls, "localhost") if tls else None
-    )
-    try:
-        yield association
-    finally:
-        if association.is_established:
-            association.release()
+    with closing_connections() as handlers:
+        association = ae.associate(
+            "127.0.0.1",
+            port,
+            ae_title=called,
+            tls_args=(tls, "127.0.0.1") if tls else None,
+            evt_handlers=handlers,
+        )
+        try:
+            yield association
+        finally:
+            if association.is_established:
+                association.release()
 
 
 def send(port: int, data: bytes, **how: Any) -> Any:
@@ -198,17 +221,9 @@ def send(port: int, data: bytes, **how: Any) -> Any:
         return association.send_c_store(dataset)
 
 
-def scan(number: int = 7, syntax: Any = objects.EXPLICIT, **changes: Any) -> bytes:
-    """A radiograph whose instance ends with a number."""
-    uid = f"1.2.3.4.5.6.{number}"
-    data: bytes = objects.encoded(objects.dx(SOPInstanceUID=uid, **changes), syntax)
+def scan(number: int = 7, syntax: Any = objects.EXPLICIT, *, side: int = 0, **changes: Any) -> bytes:
+    """A radiograph whose instance ends with a number, square where it has a side."""
+    pixels = objects.gradient(rows=side, columns=side) if side else None
+    dataset = objects.dx(pixels, SOPInstanceUID=f"1.2.3.4.5.6.{number}", **changes)
+    data: bytes = objects.encoded(dataset, syntax)
     return data
-
-
-def captured(call: Callable[[], Any]) -> BaseException | None:
-    """What a call raises."""
-    try:
-        call()
-    except Exception as error:  # noqa: BLE001
-        return error
-    return None

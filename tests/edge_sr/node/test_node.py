@@ -6,6 +6,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,6 @@ from tests.edge_sr.node.rig import (
     MODALITY,
     NODE,
     PACS,
-    PATIENCE_S,
     VERIFICATION,
     Node,
     Receiver,
@@ -28,10 +28,7 @@ from tests.edge_sr.node.rig import (
     scan,
     send,
 )
-from tests.edge_sr.waiting import eventually
-
-# pynetdicom leaves a socket of its own open whose other end has closed; here it is the sender's.
-pytestmark = pytest.mark.filterwarnings("ignore:.*<socket.socket:pytest.PytestUnraisableExceptionWarning")
+from tests.edge_sr.waiting import PATIENCE_S, eventually
 
 
 @pytest.fixture
@@ -168,7 +165,7 @@ def test_one_association_too_many_is_refused(bundle: Path, tmp_path: Path, recei
     ],
 )
 def test_what_cannot_be_enlarged_is_refused_while_its_sender_hears_of_it(
-    bundle: Path, tmp_path: Path, receiver: Receiver, changes: dict[str, object], status: int, comment: str
+    bundle: Path, tmp_path: Path, receiver: Receiver, changes: dict[str, Any], status: int, comment: str
 ) -> None:
     with running(bundle, tmp_path / "spool", receiver.port, max_bytes=9000) as node:
         answer = send(node.port, scan(**changes))
@@ -200,7 +197,7 @@ def test_an_object_far_too_large_ends_its_association_before_it_is_there(
     bundle: Path, tmp_path: Path, receiver: Receiver
 ) -> None:
     with running(bundle, tmp_path / "spool", receiver.port, max_bytes=20_000) as node:
-        answer = send(node.port, scan(ImageComments="x" * 500_000))
+        answer = send(node.port, scan(side=500))
         assert "Status" not in answer
         assert node.files() == {}
         assert send(node.port, scan()).Status == 0x0000

@@ -33,8 +33,17 @@ from edge_sr.service.app import create_app, make_worker
 from edge_sr.service.worker import Worker
 
 __all__ = [
-    *("DICOM", "JSON", "PATIENCE_S", "PNG", "HeldUpscaler", "Rig"),
-    *("eventually", "form", "lost_engine", "picture", "running"),
+    "DICOM",
+    "JSON",
+    "PATIENCE_S",
+    "PNG",
+    "HeldUpscaler",
+    "Rig",
+    "eventually",
+    "form",
+    "lost_engine",
+    "picture",
+    "running",
 ]
 
 PNG, JSON, DICOM = "image/png", "application/json", "application/dicom"

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import http.client
-import shutil
 import signal
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -194,25 +192,6 @@ def test_a_client_that_was_refused_and_sends_on_for_ever_is_cut_off(serve: Serve
 
 
 # ---- TLS
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an authority (ca), and a server's and a client's certificate and key from it."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
-    folder = tmp_path_factory.mktemp("certificates")
-    made = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN={0} -keyout {0}.key -out {0}.pem {1}"
-    host = "-addext subjectAltName=IP:127.0.0.1"
-    for name, more in (
-        ("ca", ""),
-        ("server", f"-CA ca.pem -CAkey ca.key {host}"),
-        ("client", "-CA ca.pem -CAkey ca.key"),
-    ):
-        subprocess.run(
-            ["openssl", *made.format(name, more).split()], cwd=folder, check=True, capture_output=True
-        )
-    return folder
 
 
 def ask_health(port: int, context: ssl.SSLContext) -> int:

@@ -15,7 +15,8 @@ import pytest
 
 from edge_sr.cli import run
 from edge_sr.cli.install_service import install_service
-from edge_sr.errors import UsageError
+from edge_sr.errors import ConfigError, UsageError
+from edge_sr.node.settings import load_node_settings
 from edge_sr.service.installation import check_python
 from edge_sr.service.settings import load_settings
 
@@ -345,6 +346,49 @@ def test_its_exposure_is_small(
     add_nodes(root, *nodes)
     install(*options)
     assert exposure(root, "edge-sr.service") <= MOST_EXPOSED
+
+
+# ---- the network node
+
+NODE, NODE_SETTINGS = UNITS / "edge-sr-node.service", Path("etc/edge-sr/node.toml")
+
+
+def test_the_node_is_installed_where_it_is_asked_for_and_starts_once_it_knows_to_whom_it_sends(
+    root: Path, install: Install
+) -> None:
+    assert not install()[0] and not (root / NODE).exists()
+    code, out, _ = install("--node")
+    assert code == 0
+    assert "run     systemctl enable edge-sr.service edge-sr-node.service\n" in out
+    assert "restart edge-sr-node" not in out and "restart edge-sr-node" not in install()[1]
+    with pytest.raises(ConfigError, match="send"):
+        load_node_settings(root / NODE_SETTINGS)
+    filled = files(root)[str(NODE_SETTINGS)].replace("# [", "[").replace("\n# ", "\n")
+    (root / NODE_SETTINGS).write_text(filled.partition("\n\n")[2].partition("\n")[2], encoding="utf-8")
+    assert load_node_settings(root / NODE_SETTINGS).send.title == "PACS"
+    assert "run     systemctl restart edge-sr-node.service\n" in install()[1]
+
+
+@pytest.mark.parametrize("nodes", [(), JETSON, DESKTOP])
+def test_the_nodes_unit_is_as_guarded_as_the_services(
+    root: Path, install: Install, nodes: tuple[str, ...]
+) -> None:
+    add_nodes(root, *nodes)
+    install("--node", "--allow-from", "10.0.0.0/8")
+    assert "IPAddressAllow=10.0.0.0/8" in files(root)[f"{NODE}.d/30-network.conf"]
+    assert (f"{NODE}.d/10-gpu.conf" in files(root)) == bool(nodes)
+    done = analyze(root, "verify", str(root / NODE))
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    assert exposure(root, NODE.name) <= MOST_EXPOSED
+
+
+def test_uninstalling_takes_the_node_away_too(root: Path, install: Install) -> None:
+    before = set(files(root))
+    install("--node", "--allow-from", "any")
+    code, out, err = install("--uninstall")
+    assert code == 0 and set(files(root)) == before
+    assert "disable --now edge-sr.service edge-sr-node.service" in out
+    assert "/var/lib/edge-sr-node" in err
 
 
 def test_every_choice_has_help() -> None:
