@@ -42,9 +42,16 @@ class ObservingBackend(Resource):
         watched: Mapping[Component, Sequence[str]],
         observer: Observer,
         *,
-        chunk_bytes: int = CHUNK_BYTES,
+        chunk_bytes: int | None = None,
     ) -> None:
-        """Args: watched: Names of tensors in each graph. chunk_bytes: Memory for them, at one sample."""
+        """Makes sessions when graphs are loaded.
+
+        Args:
+            watched: Names of tensors in each graph.
+            observer: Told their values.
+            chunk_bytes: Memory for them, at one sample; None for 256 MiB, or what a graph's weights take in
+                FP32 where that is more, since every chunk has a session with all of them.
+        """
         self.watched, self.observer, self.chunk_bytes = watched, observer, chunk_bytes
 
     def describe(self) -> dict[str, str]:
@@ -64,7 +71,8 @@ class ObservingBackend(Resource):
         own = {spec.name for spec in (*graph.inputs, *graph.outputs)}
         watched = [name for name in self.watched[graph.component] if name not in own]
         model = read_graph(graph.path)
-        chunks = _chunks(model, watched, self.chunk_bytes)
+        limit = self.chunk_bytes or max(CHUNK_BYTES, 2 * model.ByteSize())  # weights are FP16 in the file
+        chunks = _chunks(model, watched, limit)
         return ObservedEngine(graph, [(_session(model, chunk), chunk) for chunk in chunks], self.observer)
 
     def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike, *, shared: bool = False) -> HostBuffer:

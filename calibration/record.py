@@ -82,7 +82,7 @@ def record(
     preset: str | None,
     seed: int,
     progress: Progress = iter,
-    chunk_bytes: int = 256 << 20,
+    chunk_bytes: int | None = None,
 ) -> Recording:
     """Runs every image through the deployed sampler, all steps, in FP32.
 
@@ -93,7 +93,7 @@ def record(
             it averages.
         seed: Of the first image's noise; each further image takes the next.
         progress: Wraps the images' indices.
-        chunk_bytes: Memory for the tensors that are watched.
+        chunk_bytes: Memory for the tensors that are watched; None as `ObservingBackend` has it.
 
     Raises:
         CalibrationError: A value is not finite, batches repeat, or a graph cannot be run.
