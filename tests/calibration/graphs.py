@@ -44,13 +44,17 @@ def codebook_graph() -> Any:
     levels = 1 + np.arange(64) / 256
     weights = {
         "table": levels[None],
-        "squares": levels**2 / 2,
+        "levels": levels,
+        "two": np.array(2.0),
+        "half": np.array(0.5),
         "entries": rng.standard_normal((64, 4)),
         "last.weight": rng.standard_normal((1, 4, 3, 3)),
     }
     nodes = [
         helper.make_node("Transpose", ["image"], ["flat"], perm=[0, 2, 3, 1]),
         helper.make_node("MatMul", ["flat", "table"], ["products"]),
+        helper.make_node("Pow", ["levels", "two"], ["powers"]),  # as a large codebook's, which nobody folds
+        helper.make_node("Mul", ["powers", "half"], ["squares"]),
         helper.make_node("Sub", ["squares", "products"], ["distances"]),
         helper.make_node("ArgMin", ["distances"], ["index"], name="choose", axis=3, keepdims=0),
         helper.make_node("Gather", ["entries", "index"], ["rows"]),

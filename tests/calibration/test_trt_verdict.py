@@ -170,8 +170,9 @@ def test_a_codebook_may_choose_in_fp32_and_by_an_index_of_64_bits(precision: Pre
 
 def test_an_index_of_64_bits_that_is_computed_with_is_found() -> None:
     model = codebook_graph()
-    model.graph.node[4].input[1] = "twice"
-    model.graph.node.insert(4, helper.make_node("Add", ["index", "index"], ["twice"], name="twice"))
+    place = next(i for i, node in enumerate(model.graph.node) if node.op_type == "Gather")
+    model.graph.node[place].input[1] = "twice"
+    model.graph.node.insert(place, helper.make_node("Add", ["index", "index"], ["twice"], name="twice"))
     assert found(model, Precision.FP32) == {("wide-type", "twice")}
 
 

@@ -54,7 +54,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=["ldm", "upscaler"])
+@pytest.fixture(scope="module", params=["ldm", pytest.param("upscaler", marks=pytest.mark.slow)])
 def made(request: pytest.FixtureRequest, pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Quantised:
     """Recorded and quantised by the commands that a user types."""
     bundle, folder = request.getfixturevalue(request.param).bundle, tmp_path_factory.mktemp("made")
