@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -18,6 +19,9 @@ from edge_sr.manifest import Preset
 from edge_sr.pipeline import Upscaler
 from edge_sr.spec import Precision
 
+if TYPE_CHECKING:
+    from edge_sr.service.settings import DeviceSettings
+
 __all__ = [
     "BACKEND",
     "BUNDLE",
@@ -28,7 +32,9 @@ __all__ = [
     "choose",
     "choose_preset",
     "engine_options",
+    "log_opened",
     "notes_of",
+    "open_configured",
     "open_upscaler",
     "pick",
     "sampling_options",
@@ -155,6 +161,31 @@ def _words(running: Backend) -> str:
     if isinstance(running, OnnxRuntimeBackend) and running.optimised:
         stored = f", optimised {', '.join(running.optimised)} from {running.store.folder}"
     return f"{library} ({facts['provider']}{threads}{stored})"
+
+
+def log_opened(log: logging.Logger, upscaler: Upscaler, running: str) -> None:
+    """Says in a log what runs, and why."""
+    log.info("%s, %s, on %s", upscaler.bundle.manifest.name, upscaler.precision, running)
+    for note in notes_of(upscaler):
+        log.info("%s", note)
+
+
+def open_configured(settings: DeviceSettings, log: logging.Logger) -> Upscaler:
+    """What a file of settings asks for, opened, and told in a log.
+
+    Raises:
+        EdgeSRError: As `open_upscaler`.
+    """
+    upscaler, running = open_upscaler(
+        settings.bundle,
+        settings.backend,
+        precision=settings.precision,
+        threads=settings.threads,
+        batch=settings.batch,
+        engine_dir=settings.engine_dir,
+    )
+    log_opened(log, upscaler, running)
+    return upscaler
 
 
 def notes_of(upscaler: Upscaler) -> list[str]:

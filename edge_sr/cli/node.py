@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from edge_sr.cascade import plan_scale
-from edge_sr.cli.common import choose_preset, notes_of, open_upscaler
+from edge_sr.cli.common import choose_preset, open_configured
 from edge_sr.cli.logs import log_to_stderr
 from edge_sr.cli.watch import stopped_by_signals
 from edge_sr.errors import ConfigError
@@ -48,18 +48,7 @@ def node(config: Path) -> None:
     pynetdicom()  # before anything is loaded
     log_to_stderr()
     with _told_threads(), stopped_by_signals() as stop, Notifier.of(os.environ) as notifier:
-        upscaler, running = open_upscaler(
-            settings.bundle,
-            settings.backend,
-            precision=settings.precision,
-            threads=settings.threads,
-            batch=settings.batch,
-            engine_dir=settings.engine_dir,
-        )
-        with upscaler:
-            LOG.info("%s, %s, on %s", upscaler.bundle.manifest.name, upscaler.precision, running)
-            for note in notes_of(upscaler):
-                LOG.info("%s", note)
+        with open_configured(settings, LOG) as upscaler:
 
             def ready(port: int) -> None:
                 LOG.info("%s listens on %s:%d", settings.title, settings.host, port)

@@ -14,7 +14,7 @@ import click
 
 from edge_sr.backends import BACKENDS
 from edge_sr.backends.choice import AUTO
-from edge_sr.cli.common import BUNDLE_OPTION, ENGINE_DIR, notes_of, open_upscaler
+from edge_sr.cli.common import BUNDLE_OPTION, ENGINE_DIR, open_configured
 from edge_sr.cli.logs import log_to_stderr
 from edge_sr.errors import UsageError
 from edge_sr.pipeline import Upscaler
@@ -95,18 +95,4 @@ def _end(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _opener(settings: ServiceSettings) -> Callable[[], Upscaler]:
-    def opened() -> Upscaler:
-        upscaler, running = open_upscaler(
-            settings.bundle,
-            settings.backend,
-            precision=settings.precision,
-            threads=settings.threads,
-            batch=settings.batch,
-            engine_dir=settings.engine_dir,
-        )
-        LOG.info("%s, %s, on %s", upscaler.bundle.manifest.name, upscaler.precision, running)
-        for note in notes_of(upscaler):
-            LOG.info("%s", note)
-        return upscaler
-
-    return opened
+    return lambda: open_configured(settings, LOG)

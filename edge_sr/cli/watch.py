@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from edge_sr.cli.common import engine_options, notes_of, open_upscaler, pick, sampling_options
+from edge_sr.cli.common import engine_options, log_opened, open_upscaler, pick, sampling_options
 from edge_sr.cli.logs import log_to_stderr
 from edge_sr.cli.upscale import result_options, settings_of
 from edge_sr.errors import OutputError, UsageError
@@ -69,9 +69,7 @@ def watch(*, inbox: Path, out: Path, settle_s: float, poll_s: float, retry_s: fl
             work = Enlargement(upscaler, out, settings_of(upscaler, options))
             with Inbox(inbox, settle_s=settle_s, again_s=retry_s, products=work.products) as files:
                 work.begin()
-                LOG.info("%s, %s, on %s", upscaler.bundle.manifest.name, upscaler.precision, running)
-                for note in notes_of(upscaler):
-                    LOG.info("%s", note)
+                log_opened(LOG, upscaler, running)
                 LOG.info("watching; done and failed files go to 'done' and 'failed' in it")
                 notifier.tell(READY=1, STATUS="watching")
                 work_off(

@@ -12,11 +12,16 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from edge_sr.backends import BACKENDS
-from edge_sr.backends.choice import AUTO
 from edge_sr.errors import ConfigError
-from edge_sr.service.settings import MIB, Seconds, is_loopback, read_config, validated
-from edge_sr.spec import Precision
+from edge_sr.service.settings import (
+    MIB,
+    DeviceSettings,
+    Seconds,
+    check_device,
+    is_loopback,
+    read_config,
+    validated,
+)
 
 __all__ = ["NodeSettings", "Peer", "client_tls", "load_node_settings", "server_tls"]
 
@@ -44,7 +49,7 @@ class Peer(BaseModel):
     tls_ca: Path | None = None
 
 
-class NodeSettings(BaseModel):
+class NodeSettings(DeviceSettings):
     """Everything that can be set.
 
     Attributes:
@@ -66,17 +71,12 @@ class NodeSettings(BaseModel):
         preset, steps, samples, seed, scale: The same.
     """
 
-    model_config = _MODEL
-
     send: Peer
     spool: Path | None = None
     title: Title = "EDGE_SR"
     calling: tuple[Title, ...] = ()
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 11112
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    tls_client_ca: Path | None = None
     insecure: bool = False
     max_bytes: Annotated[int, Field(ge=1024, le=1024 * MIB)] = 64 * MIB
     max_pixels: Annotated[int, Field(ge=64, le=64_000_000)] = 33_554_432
@@ -84,12 +84,6 @@ class NodeSettings(BaseModel):
     timeout_s: Seconds = 30.0
     receive_s: Seconds = 300.0
     retry_s: Seconds = 60.0
-    bundle: Path | None = None
-    backend: str = AUTO
-    precision: Precision | None = None
-    threads: Annotated[int, Field(ge=0, le=256)] = 0
-    batch: Annotated[int, Field(ge=1, le=64)] = 1
-    engine_dir: Path | None = None
     preset: str | None = None
     steps: Annotated[int, Field(ge=1)] | None = None
     samples: Annotated[int, Field(ge=1, le=64)] | None = None
@@ -105,12 +99,7 @@ def load_node_settings(path: Path) -> NodeSettings:
             other, a file of TLS cannot be used, or others can reach the address and anybody may call.
     """
     settings = validated(NodeSettings, read_config(path))
-    if settings.backend not in (AUTO, *BACKENDS):
-        raise ConfigError(f"no backend {settings.backend!r}", hint=f"one of {', '.join([AUTO, *BACKENDS])}")
-    if (settings.tls_cert is None) != (settings.tls_key is None):
-        raise ConfigError("tls_cert and tls_key go together, and one was given")
-    if settings.tls_client_ca is not None and settings.tls_cert is None:
-        raise ConfigError("tls_client_ca needs tls_cert and tls_key: only TLS has certificates")
+    check_device(settings)
     if not (is_loopback(settings.host) or settings.calling or settings.tls_client_ca or settings.insecure):
         raise ConfigError(
             f"{settings.host} is not this machine alone, and anybody may call",

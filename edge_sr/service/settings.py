@@ -19,7 +19,16 @@ from edge_sr.errors import ConfigError
 from edge_sr.service.bearer import read_token
 from edge_sr.spec import Precision
 
-__all__ = ["ServiceSettings", "check_reach", "is_loopback", "load_settings", "read_config", "validated"]
+__all__ = [
+    "DeviceSettings",
+    "ServiceSettings",
+    "check_device",
+    "check_reach",
+    "is_loopback",
+    "load_settings",
+    "read_config",
+    "validated",
+]
 
 MIB = 2**20
 Model = TypeVar("Model", bound=BaseModel)
@@ -30,7 +39,29 @@ HostName = Annotated[
 ]
 
 
-class ServiceSettings(BaseModel):
+class DeviceSettings(BaseModel):
+    """What every process is told that owns the device and is called over the network.
+
+    Attributes:
+        tls_cert, tls_key: PEM files with which it is called by TLS; both or neither.
+        tls_client_ca: PEM file of who signs the certificates of those that may call.
+        bundle, backend, precision, threads, batch, engine_dir: As the options of `edge-sr upscale`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    bundle: Path | None = None
+    backend: str = AUTO
+    precision: Precision | None = None
+    threads: Annotated[int, Field(ge=0, le=256)] = 0
+    batch: Annotated[int, Field(ge=1, le=64)] = 1
+    engine_dir: Path | None = None
+
+
+class ServiceSettings(DeviceSettings):
     """Everything that can be set.
 
     Attributes:
@@ -60,22 +91,11 @@ class ServiceSettings(BaseModel):
         max_steps, max_samples: The most that a request may ask for.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     allowed_hosts: tuple[HostName, ...] = ()
     token_file: Path | None = None
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    tls_client_ca: Path | None = None
     insecure: bool = False
-    bundle: Path | None = None
-    backend: str = AUTO
-    precision: Precision | None = None
-    threads: Annotated[int, Field(ge=0, le=256)] = 0
-    batch: Annotated[int, Field(ge=1, le=64)] = 1
-    engine_dir: Path | None = None
     queue_size: Annotated[int, Field(ge=1, le=1000)] = 8
     deadline_s: Seconds = 120.0
     hang_s: Seconds | None = None
@@ -153,13 +173,22 @@ def check_reach(settings: ServiceSettings, host: str) -> None:
         )
 
 
-def _check(settings: ServiceSettings) -> None:
+def check_device(settings: DeviceSettings) -> None:
+    """Checks what is common to all.
+
+    Raises:
+        ConfigError: There is no such backend, or the settings of TLS do not go together.
+    """
     if settings.backend not in (AUTO, *BACKENDS):
         raise ConfigError(f"no backend {settings.backend!r}", hint=f"one of {', '.join([AUTO, *BACKENDS])}")
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise ConfigError("tls_cert and tls_key go together, and one was given")
     if settings.tls_client_ca is not None and settings.tls_cert is None:
         raise ConfigError("tls_client_ca needs tls_cert and tls_key: only TLS has certificates")
+
+
+def _check(settings: ServiceSettings) -> None:
+    check_device(settings)
     if settings.silence_s < settings.deadline_s:
         raise ConfigError(
             f"hang_s of {settings.silence_s:g} s is less than deadline_s, {settings.deadline_s:g} s",
