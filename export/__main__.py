@@ -202,9 +202,17 @@ def train_unet(vae: Path, pairs: int, batch: int, **options: Any) -> None:
 )
 @click.option("--attention/--no-attention", default=True, help="Self-attention on the coarse maps.")
 @click.option("--noise", type=click.Choice(["cosine", "linear"]), default="cosine", help="Noise schedule.")
+@click.option(
+    "--prediction",
+    type=click.Choice(["epsilon", "v_prediction"]),
+    default="epsilon",
+    help="The noise, as SR3 has it, or v, which keeps an image's mean.",
+)
 @click.option("--batch", type=COUNT, default=16, help="Crops an iteration.")
 @click.option("--crop", default=64, help="Side of a training crop in HR pixels, a multiple of 16.")
-def train_sr3(size: str, attention: bool, noise: str, batch: int, crop: int, **options: Any) -> None:
+def train_sr3(
+    size: str, attention: bool, noise: str, prediction: str, batch: int, crop: int, **options: Any
+) -> None:
     """Train SR3, diffusion in pixel space: no autoencoder, the enlarged LR image beside the noisy one."""
     from export.models.sr3 import LITE, PAPER
     from export.train import fit, require_device
@@ -213,7 +221,15 @@ def train_sr3(size: str, attention: bool, noise: str, batch: int, crop: int, **o
     require_device(options["device"])
     config = LITE if size == "lite" else PAPER
     config = config if attention else replace(config, attention=())
-    task = SR3Task(config, noise=noise, batch=batch, crop=crop, seed=options["seed"], **_data(options))
+    task = SR3Task(
+        config,
+        noise=noise,
+        prediction=prediction,
+        batch=batch,
+        crop=crop,
+        seed=options["seed"],
+        **_data(options),
+    )
     fit(task, _train_options(options))
 
 

@@ -289,7 +289,7 @@ def untrained_sr3_model(
         "presets": {"default": {"sampler": "ddim", "steps": steps, "spacing": "leading"}},
         "default": "default",
     }
-    return PixelModel(network, diffusion_fields(NOISES["cosine"])), card
+    return PixelModel(network, diffusion_fields(NOISES["cosine"], "epsilon")), card
 
 
 def load_class_model(run: Path) -> PixelModel:

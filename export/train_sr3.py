@@ -1,4 +1,4 @@
-"""Trains SR3: a network that tells the noise in an HR image, beside the bicubically enlarged LR one."""
+"""Trains SR3: a network that tells the noise in an HR image, or v, beside the bicubically enlarged LR one."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ NOISES = {
     "linear": NoiseSchedule("linear", timesteps=TIMESTEPS, beta_start=1e-6, beta_end=1e-2),
 }
 """Training noise schedules; the betas of the linear one are those that 2000 steps are usually run with."""
-PREDICTION = "epsilon"
+PREDICTIONS = ("epsilon", "v_prediction")
+"""SR3's own, the noise; and v (Salimans and Ho 2022, section 4), which is the image where no signal is."""
 CLIP = 1.0  # of the predicted image, which is in [-1, 1]
 VALIDATION_STEPS = 20
 VALIDATION_IMAGES = 4  # whole images through the whole loop: some seconds each
 
 
 class SR3Task:
-    """Mean squared error of the noise (Ho et al. 2020, eq. 14), timesteps spread evenly over each batch."""
+    """Mean squared error (Ho et al. 2020, eq. 14), timesteps spread evenly over each batch."""
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class SR3Task:
         batch: int = 16,
         crop: int = 64,
         noise: str = "cosine",
+        prediction: str = "epsilon",
         seed: int = 0,
         views: frozenset[str] = frozenset(),
     ) -> None:
@@ -58,6 +60,7 @@ class SR3Task:
             batch: Crops an iteration.
             crop: Their HR side in pixels, a multiple of the coarsest level's pixels, at most 256.
             noise: One of `NOISES`.
+            prediction: One of `PREDICTIONS`.
             seed: Where every random choice comes from.
             views: Where not empty, only these views of the index beside `train`.
 
@@ -77,7 +80,7 @@ class SR3Task:
             )
         torch.manual_seed(seed)
         self.model: nn.Module = SR3(config)
-        self._config, self._noise = config, NOISES[noise]
+        self._config, self._noise, self._prediction = config, NOISES[noise], prediction
         self._batch, self._crop, self._seed = batch, crop, seed
         self._enlarge = BicubicEncoder(config.scale)
         self._alphas_bar = torch.from_numpy(self._noise.alphas_bar()).float()
@@ -87,7 +90,7 @@ class SR3Task:
 
     def config(self) -> dict[str, Any]:
         """The configuration of the network, and how it is trained."""
-        return {**self._config.to_dict(), "diffusion": diffusion_fields(self._noise)}
+        return {**self._config.to_dict(), "diffusion": diffusion_fields(self._noise, self._prediction)}
 
     def batches(self, start: int) -> Generator[Batch, None, None]:
         """Pairs: lr, hr."""
@@ -96,13 +99,15 @@ class SR3Task:
             yield torch.from_numpy(lr), torch.from_numpy(hr)
 
     def loss(self, model: nn.Module, batch: Batch, *, progress: float) -> dict[str, torch.Tensor]:
-        """Mean squared error of the noise."""
+        """Mean squared error of the noise, or of v."""
         lr, hr = batch
         timesteps = spread_timesteps(len(hr), self._noise.timesteps).to(hr.device)
         alpha_bar = self._alphas_bar.to(hr.device)[timesteps][:, None, None, None]
         noise = torch.randn_like(hr)
-        x = alpha_bar.sqrt() * hr + (1 - alpha_bar).sqrt() * noise
-        return {"loss": functional.mse_loss(model(x, timesteps, self._enlarge(lr)).float(), noise)}
+        signal, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+        wanted = noise if self._prediction == "epsilon" else signal * noise - sigma * hr
+        found = model(signal * hr + sigma * noise, timesteps, self._enlarge(lr))
+        return {"loss": functional.mse_loss(found.float(), wanted)}
 
     def validate(self, model: nn.Module) -> tuple[dict[str, float], npt.NDArray[np.uint8]]:
         """One sample of some whole validation images by a short loop."""
@@ -111,7 +116,7 @@ class SR3Task:
         lr, hr = self._lr.to(device), self._hr.to(device)
         condition = self._enlarge(lr)
         schedule = build_schedule(
-            self._noise, sampler="ddim", prediction=PREDICTION, steps=VALIDATION_STEPS, clip=CLIP
+            self._noise, sampler="ddim", prediction=self._prediction, steps=VALIDATION_STEPS, clip=CLIP
         )
         image, _ = sample_latents(model, condition, schedule, seed=0)
         figures = {"psnr": mean_psnr(image, hr)}
@@ -121,11 +126,11 @@ class SR3Task:
         return figures, sheet(shown, rows=VALIDATION_IMAGES)
 
 
-def diffusion_fields(noise: NoiseSchedule) -> dict[str, Any]:
+def diffusion_fields(noise: NoiseSchedule, prediction: str) -> dict[str, Any]:
     """How the network is trained, as the manifest has it."""
     betas = {} if noise.name == "cosine" else {"beta_start": noise.beta_start, "beta_end": noise.beta_end}
     told = {"noise_schedule": noise.name, "timesteps": noise.timesteps, **betas}
-    return {**told, "prediction": PREDICTION, "clip": CLIP}
+    return {**told, "prediction": prediction, "clip": CLIP}
 
 
 def spread_timesteps(count: int, total: int) -> torch.Tensor:

@@ -15,11 +15,7 @@ import pytest
 import torch
 
 from benchmarks.quality import Request, run_quality
-from calibration.images import CalibrationSet
 from calibration.lint import lint_paths
-from calibration.plan import make_plan
-from calibration.quantize import quantize_bundle
-from calibration.record import record
 from edge_sr.backends import open_backend
 from edge_sr.bundle import Bundle
 from edge_sr.errors import ConfigError
@@ -34,7 +30,8 @@ from export.families import PixelModel, load_sr3_model, untrained_sr3_model
 from export.graphs import StepGraph
 from export.models.sr3 import LITE, PAPER, PAPER_X8, SR3, BicubicEncoder, SR3Config, split_skips
 from export.train import TrainOptions, fit, load_weights
-from export.train_sr3 import NOISES, SR3Task, load_sr3, spread_timesteps
+from export.train_sr3 import NOISES, PREDICTIONS, SR3Task, load_sr3, spread_timesteps
+from tests.export.precisions import errors_to_fp32, quantised_from
 from tests.export.tiny import CARD, original, shaken
 
 TINY = SR3Config(
@@ -188,6 +185,27 @@ def test_the_linear_schedule_ends_as_noise_and_is_told_with_its_betas(dataset: P
     assert all(NOISES[name].alphas_bar()[-1] < 1e-4 for name in NOISES)
 
 
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_a_network_that_gives_the_image_by_the_loops_own_algebra_has_no_loss(
+    prediction: str, dataset: Path
+) -> None:
+    train, val = dataset / "train", dataset / "val"
+    task = SR3Task(TRAINED, train=train, val=val, lpips=None, noise="linear", prediction=prediction)
+    lr, hr = next(task.batches(0))
+    alphas_bar = torch.from_numpy(NOISES["linear"].alphas_bar())
+
+    class Knowing(torch.nn.Module):
+        def forward(self, x: torch.Tensor, timesteps: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+            alpha_bar = alphas_bar[timesteps][:, None, None, None]
+            signal, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+            # x0 = (x - sigma * epsilon) / signal, and x0 = signal * x - sigma * v
+            told = x - signal * hr if prediction == "epsilon" else signal * x - hr
+            return told / sigma
+
+    assert float(task.loss(Knowing(), (lr, hr), progress=0)["loss"]) < 1e-6
+    assert task.config()["diffusion"]["prediction"] == prediction
+
+
 def test_a_crop_that_cannot_be_halved_often_enough_is_refused(dataset: Path) -> None:
     with pytest.raises(ConfigError, match="a crop of 24 pixels does not halve 4 times"):
         SR3Task(LITE, train=dataset / "train", val=dataset / "val", lpips=None, crop=24)
@@ -203,10 +221,14 @@ def test_the_command_trains_and_exports_without_attention_and_by_the_linear_sche
 ) -> None:
     out = tmp_path / "run"
     places = ["--train", str(dataset / "train"), "--val", str(dataset / "val"), "--out", str(out)]
-    choices = ["--no-attention", "--noise", "linear", "--batch", "1", "--crop", "16", "--iterations", "1"]
-    assert run(["train-sr3", *places, *choices]) == 0
+    choices = ["--no-attention", "--noise", "linear", "--prediction", "v_prediction"]
+    assert run(["train-sr3", *places, *choices, "--batch", "1", "--crop", "16", "--iterations", "1"]) == 0
     config, weights = load_weights(out)
-    assert config["attention"] == () and config["diffusion"]["noise_schedule"] == "linear"
+    assert config["attention"] == ()
+    assert (config["diffusion"]["noise_schedule"], config["diffusion"]["prediction"]) == (
+        "linear",
+        "v_prediction",
+    )
     assert not any("attention" in name for name in weights)
 
 
@@ -298,25 +320,18 @@ def test_colour_goes_through_as_colour(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def quantised(pixel: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The bundle in every precision."""
-    images = tuple(phantom(16, 1) * scale for scale in np.linspace(0.3, 1, 4, dtype=np.float32))
-    calibration = CalibrationSet(tuple(map(str, range(4))), images, "0" * 64)
-    plan = make_plan(pixel, record(pixel, calibration, preset="quiet", seed=0), method="mse")
-    return quantize_bundle(pixel, plan, tmp_path_factory.mktemp("made") / "pixel")
+    return quantised_from(pixel, tmp_path_factory.mktemp("made") / "pixel", preset="quiet")
 
 
 def test_it_is_recorded_and_quantised_and_its_graphs_are_lint_free(quantised: Bundle, tmp_path: Path) -> None:
     assert set(quantised.precisions()) == set(Precision)
     assert not [report for report in lint_paths([quantised.folder]) if report.errors]
-    image, how = phantom(24, 1), quantised.manifest.default_preset
-    made = {}
-    for precision in (Precision.FP32, Precision.FP16, Precision.INT8):
-        with Upscaler(quantised, open_backend("onnxruntime", threads=1), precision=precision) as upscaler:
-            assert run_selftest(upscaler, root=tmp_path).passed
-            made[precision] = upscaler.upscale(image, preset=how, seed=0).mean
+    errors = errors_to_fp32(
+        quantised, phantom(24, 1), preset=quantised.manifest.default_preset, root=tmp_path
+    )
     # INT8 keeps 8 bits of what is about 1 in magnitude, layer after layer; FP16 eleven.
     for precision, bound in ((Precision.FP16, 0.01), (Precision.INT8, 0.15)):
-        error = np.sqrt(np.mean((made[precision] - made[Precision.FP32]) ** 2))
-        assert 0 < error < bound
+        assert 0 < errors[precision] < bound
 
 
 def test_the_step_graph_takes_any_denoiser(pixel: Bundle) -> None:
