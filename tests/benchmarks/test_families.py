@@ -9,22 +9,18 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import run
-from calibration.images import CalibrationSet
 from calibration.lint import lint_paths
-from calibration.plan import make_plan
-from calibration.quantize import quantize_bundle
-from calibration.record import record
 from edge_sr.backends import open_backend
 from edge_sr.bundle import Bundle
 from edge_sr.pipeline import Upscaler
 from edge_sr.selftest import run_selftest
 from edge_sr.spec import Precision
 from export.bundle import phantom
+from tests.export.precisions import check_compiles, quantised_from
 from tests.export.tiny_families import FAMILIES
 
 IMAGES = 2
 ON_CPU = (Precision.FP32, Precision.FP16, Precision.INT8)
-ON_TENSORRT = (Precision.FP32, Precision.FP16, Precision.INT8_FP16)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -36,13 +32,9 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="module")
 def quantised(exported: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """In every precision, from its own recording."""
-    manifest = exported.manifest
-    shades = np.linspace(0.3, 1, IMAGES, dtype=np.float32)
-    images = tuple(phantom(manifest.tile, manifest.channels) * shade for shade in shades)
-    calibration = CalibrationSet(tuple(map(str, range(IMAGES))), images, "0" * 64)
-    preset = manifest.diffusion.default if manifest.diffusion else None
-    plan = make_plan(exported, record(exported, calibration, preset=preset, seed=0), method="mse")
-    return quantize_bundle(exported, plan, tmp_path_factory.mktemp("quantised") / manifest.name)
+    diffusion, out = exported.manifest.diffusion, tmp_path_factory.mktemp("quantised")
+    preset = diffusion.default if diffusion else None
+    return quantised_from(exported, out / exported.manifest.name, preset=preset, images=IMAGES)
 
 
 def test_every_precision_computes_its_golden_values_and_an_image_of_several_tiles(
@@ -71,13 +63,7 @@ def test_no_graph_has_what_the_oldest_runtimes_refuse(quantised: Bundle) -> None
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="pip install tensorrt-rtx-cu13")
 def test_tensorrt_compiles_every_graph_and_finds_its_int8_as_it_was_planned(quantised: Bundle) -> None:
-    from calibration.trt_verdict import judge_graph, open_rtx
-
-    library = open_rtx()
-    for component in quantised.manifest.components:
-        for precision in ON_TENSORRT:
-            verdict = judge_graph(quantised.graph(component, precision), library, quantised.manifest)
-            assert verdict.is_good, (component, precision, verdict.findings)
+    check_compiles(quantised)
 
 
 def test_the_judge_and_the_report_take_it(quantised: Bundle, pairs_folder: Path, tmp_path: Path) -> None:

@@ -10,11 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from calibration.images import CalibrationSet
 from calibration.lint import lint_paths
-from calibration.plan import make_plan
-from calibration.quantize import quantize_bundle
-from calibration.record import record
 from edge_sr.backends import open_backend
 from edge_sr.bundle import Bundle
 from edge_sr.errors import ConfigError, UsageError
@@ -30,6 +26,7 @@ from export.models.blocks import Attention
 from export.models.class_unet import ClassConfig, ClassUNet, Told, split_class_skips
 from export.train import TrainOptions, fit
 from export.train_class import NULL_SHARE, ClassTask, load_class_unet
+from tests.export.precisions import errors_to_fp32, quantised_from
 from tests.export.tiny import original, shaken
 
 TINY = ClassConfig(channels=(16, 16, 32), embedding=16, heads=2)
@@ -260,22 +257,15 @@ def test_one_graph_call_a_step_gives_what_torch_gives_with_two(guided: Bundle, t
 @pytest.fixture(scope="module")
 def quantised(guided: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The bundle in every precision, recorded as a guided loop runs."""
-    images = tuple(phantom(16, 1) * scale for scale in np.linspace(0.3, 1, 4, dtype=np.float32))
-    calibration = CalibrationSet(tuple(map(str, range(4))), images, "0" * 64)
-    plan = make_plan(guided, record(guided, calibration, preset="told", seed=0), method="mse")
-    return quantize_bundle(guided, plan, tmp_path_factory.mktemp("made") / "guided")
+    return quantised_from(guided, tmp_path_factory.mktemp("made") / "guided", preset="told")
 
 
 def test_it_is_recorded_and_quantised_and_its_graphs_are_lint_free(quantised: Bundle, tmp_path: Path) -> None:
     assert set(quantised.precisions()) == set(Precision)
     assert not [report for report in lint_paths([quantised.folder]) if report.errors]
-    image, how = phantom(24, 1), quantised.diffusion.presets["told"]
-    made = {}
-    for precision in (Precision.FP32, Precision.FP16, Precision.INT8):
-        with Upscaler(quantised, open_backend("onnxruntime", threads=1), precision=precision) as upscaler:
-            assert run_selftest(upscaler, root=tmp_path).passed
-            made[precision] = upscaler.upscale(image, preset=how, seed=0).mean
+    errors = errors_to_fp32(
+        quantised, phantom(24, 1), preset=quantised.diffusion.presets["told"], root=tmp_path
+    )
     # INT8 keeps 8 bits of what is about 1 in magnitude, layer after layer; FP16 eleven.
     for precision, bound in ((Precision.FP16, 0.02), (Precision.INT8, 0.15)):
-        error = np.sqrt(np.mean((made[precision] - made[Precision.FP32]) ** 2))
-        assert 0 < error < bound
+        assert 0 < errors[precision] < bound

@@ -15,11 +15,7 @@ import pytest
 import torch
 
 from benchmarks.quality import Request, run_quality
-from calibration.images import CalibrationSet
 from calibration.lint import lint_paths
-from calibration.plan import make_plan
-from calibration.quantize import quantize_bundle
-from calibration.record import record
 from edge_sr.backends import open_backend
 from edge_sr.bundle import Bundle
 from edge_sr.errors import ConfigError, UsageError
@@ -31,6 +27,7 @@ from export.bundle import phantom, read_card
 from export.distill import NOISE_SCALES, DistillTask
 from export.train import Batch, TrainOptions, fit, load_weights
 from export.train_unet import distilled_steps, load_unet
+from tests.export.precisions import check_compiles, errors_to_fp32, quantised_from
 from tests.export.test_training import rows, same_weights
 from tests.export.tiny import CARD, tiny_unet
 
@@ -281,36 +278,24 @@ def test_the_pipeline_runs_a_student_as_any_model(bundle: Bundle, tmp_path: Path
 @pytest.fixture(scope="module")
 def quantised(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The bundle in every precision."""
-    images = tuple(phantom(64, 1) * scale for scale in np.linspace(0.3, 1, 4, dtype=np.float32))
-    seen = record(bundle, CalibrationSet(tuple("abcd"), images, "0" * 64), preset="default", seed=0)
-    plan = make_plan(bundle, seen, method="mse")
-    return quantize_bundle(bundle, plan, tmp_path_factory.mktemp("quantised") / "b")
+    return quantised_from(bundle, tmp_path_factory.mktemp("quantised") / "b", preset="default")
 
 
 def test_it_is_recorded_and_quantised_and_its_graphs_are_lint_free(quantised: Bundle, tmp_path: Path) -> None:
     assert set(quantised.precisions()) == set(Precision)
     assert quantised.manifest.calibration is not None and quantised.manifest.calibration.steps == 1
     assert not [report for report in lint_paths([quantised.folder]) if report.errors]
-    made = {}
-    for precision in (Precision.FP32, Precision.FP16, Precision.INT8):
-        with Upscaler(quantised, open_backend("onnxruntime", threads=1), precision=precision) as upscaler:
-            assert run_selftest(upscaler, root=tmp_path).passed
-            preset = quantised.manifest.default_preset
-            made[precision] = upscaler.upscale(phantom(64, 1), preset=preset, seed=0).mean
+    errors = errors_to_fp32(
+        quantised, phantom(64, 1), preset=quantised.manifest.default_preset, root=tmp_path
+    )
     # INT8 keeps 8 bits of what is about 1 in magnitude, layer after layer; FP16 eleven.
     for precision, bound in ((Precision.FP16, 0.01), (Precision.INT8, 0.1)):
-        assert 0 < np.sqrt(np.mean((made[precision] - made[Precision.FP32]) ** 2)) < bound
+        assert 0 < errors[precision] < bound
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="pip install tensorrt-rtx-cu13")
-@pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16, Precision.INT8_FP16], ids=str)
-def test_tensorrt_compiles_every_graph(quantised: Bundle, precision: Precision) -> None:
-    from calibration.trt_verdict import judge_graph, open_rtx
-
-    library = open_rtx()
-    for component in quantised.manifest.components:
-        verdict = judge_graph(quantised.graph(component, precision), library, quantised.manifest)
-        assert verdict.is_good, verdict.findings
+def test_tensorrt_compiles_every_graph(quantised: Bundle) -> None:
+    check_compiles(quantised)
 
 
 def test_it_is_judged_as_any_model(bundle: Bundle, dataset: Path) -> None:
