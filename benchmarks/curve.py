@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from types import MappingProxyType
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -64,6 +66,13 @@ PUBLISHED: Mapping[str, tuple[float, float]] = MappingProxyType(
 ours: the margins say where a method stands, not by how much it is ahead."""
 
 STYLES = (("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "^"), ("#cc79a7", "D"))  # Okabe and Ito
+OFFSETS = {  # of words from points, by turns
+    "noise": ((-6, 9), (-6, -16)),
+    "steps": ((-3, -16), (-3, 9)),
+    "eta": ((-22, -2),),
+    "mean": ((8, -4),),
+}
+CLOSE_DB, CLOSE_SHARE = 0.3, 0.035  # around the default: what the second picture shows
 GRAY = "#606060"
 
 
@@ -148,40 +157,62 @@ def margins(row: RowResult, bicubic: RowResult) -> tuple[float, float]:
 
 
 def draw(result: QualityResult) -> bytes:
-    """A PNG file: up and to the right is better."""
+    """A PNG file, up and to the right is better: the whole, and a closer view of the default's neighbours."""
     rows = {row.key: row for row in result.rows}
-    figure = Figure(figsize=(11, 6.5), dpi=100, layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(13, 6.5), dpi=100, layout="constrained")
+    whole, close = figure.subplots(1, 2, width_ratios=(1, 1))
+    default = margins(rows[MODEL], rows[BICUBIC])
+    close.set_xlim(default[0] - CLOSE_DB, default[0] + CLOSE_DB)
+    close.set_ylim(default[1] + CLOSE_SHARE, default[1] - CLOSE_SHARE)
     for (family, (words, _)), (colour, marker) in zip(FAMILIES.items(), STYLES, strict=True):
         members = [row for key, row in rows.items() if key.startswith(f"{family}-")]
         points = [margins(row, rows[BICUBIC]) for row in members]
-        axes.plot(*zip(*points, strict=True), color=colour, marker=marker, label=words, alpha=0.85)
-        for row, point in zip(members, points, strict=True):
-            axes.annotate(
-                _value(family, row), point, xytext=(5, 4), textcoords="offset points", size=8, color=colour
-            )
-    known = {BICUBIC: "bicubic", MEAN: "regression", CEILING: "autoencoder ceiling", MODEL: "default"}
+        for axes in (whole, close):
+            axes.plot(*zip(*points, strict=True), color=colour, marker=marker, label=words, alpha=0.85)
+        axes = close if family in ("noise", "steps") else whole
+        for row, point, offset in zip(members, points, cycle(OFFSETS[family]), strict=False):
+            if point != default:
+                _name(axes, _value(family, row), point, colour, offset=offset)
+    known = {BICUBIC: "bicubic", MEAN: "regression", MODEL: "default"}
     for key, words in known.items():
-        if key in rows and key != CEILING:  # far to the right of all else
-            _mark(axes, margins(rows[key], rows[BICUBIC]), words, "black", "*" if key == MODEL else "P")
+        if key in rows:
+            for axes in (whole, close):
+                _mark(axes, margins(rows[key], rows[BICUBIC]), words, "black", "*" if key == MODEL else "P")
     for words, point in PUBLISHED.items():
-        _mark(axes, point, words, GRAY, "x")
-    axes.invert_yaxis()
-    axes.axvline(0, color=GRAY, linewidth=0.8, linestyle=":")
-    axes.set_xlabel("PSNR less bicubic's, dB")
-    axes.set_ylabel("LPIPS, share of bicubic's (up is better)")
-    axes.set_title(_title(result, rows))
-    axes.legend(loc="lower left", frameon=False, title="ours, one setting varied")
+        whole.plot(*point, "x", color=GRAY, markersize=8)
+        _name(whole, words, point, GRAY, offset=(-4, 8), align="center")
+    whole.invert_yaxis()
+    whole.margins(x=0.2)  # room for the words of the rightmost point
+    whole.set_ylabel("LPIPS, share of bicubic's (up is better)")
+    whole.legend(loc="lower left", frameon=False, title="ours, one setting varied")
+    whole.set_title("beside published methods")
+    close.set_title("close to the default, each point with its setting")
+    for axes in (whole, close):
+        axes.axvline(0, color=GRAY, linewidth=0.8, linestyle=":")
+        axes.set_xlabel("PSNR less bicubic's, dB")
+    figure.suptitle(_title(result, rows))
     file = io.BytesIO()
     FigureCanvasAgg(figure).print_png(file)
     return file.getvalue()
 
 
-def _mark(axes: object, point: tuple[float, float], words: str, colour: str, marker: str) -> None:
-    axes.plot(*point, marker, color=colour, markersize=11 if marker == "*" else 8)  # type: ignore[attr-defined]
-    axes.annotate(  # type: ignore[attr-defined]
-        words, point, xytext=(7, -10), textcoords="offset points", size=9, color=colour
-    )
+def _mark(axes: Axes, point: tuple[float, float], words: str, colour: str, marker: str) -> None:
+    axes.plot(*point, marker, color=colour, markersize=11 if marker == "*" else 8)
+    _name(axes, words, point, colour, offset=(7, -12))
+
+
+def _name(
+    axes: Axes,
+    words: str,
+    point: tuple[float, float],
+    colour: str,
+    *,
+    offset: tuple[float, float],
+    align: str = "left",
+) -> None:
+    """Words beside a point, where the axes show it."""
+    given = {"size": 9, "color": colour, "ha": align, "annotation_clip": True}
+    axes.annotate(words, point, xytext=offset, textcoords="offset points", **given)
 
 
 def _title(result: QualityResult, rows: Mapping[str, RowResult]) -> str:

@@ -46,7 +46,7 @@ def test_bicubic_has_no_margin_over_itself(outcome: Outcome) -> None:
 def test_the_picture_is_drawn(outcome: Outcome) -> None:
     picture = cv2.imdecode(np.frombuffer(outcome.png, np.uint8), cv2.IMREAD_COLOR)
     assert picture is not None
-    assert picture.shape == (650, 1100, 3)
+    assert picture.shape == (650, 1300, 3)
     assert picture.std() > 10
 
 
