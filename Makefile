@@ -6,6 +6,8 @@ VENV     ?= .venv
 PIP_ARGS ?=
 # What to install for torch: a version (torch==2.13.0) or a wheel. Plain torch is several GB of CUDA on Linux.
 TORCH    ?= torch
+# Tests at once; 0 runs them in pytest's own process, as --pdb wants it.
+JOBS     ?= 2
 # Passed on to the command of the targets demo, test, test-all, report.
 ARGS     ?=
 # For train: a folder with train/ (originals) and val/ (pairs); and where runs are kept, and taken up again.
@@ -20,6 +22,8 @@ TRAIN    := --val "$(DATA)/val" $(if $(LPIPS),--lpips "$(LPIPS)") $(ARGS)
 SMALL    := --width 48 --blocks 2 --deep-width 48 --deep-blocks 4
 
 BIN  := $(VENV)/bin
+# A file's tests stay in one process, since they share what its fixtures make.
+TEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 PIP  := $(BIN)/python -m pip --disable-pip-version-check
 # What is installed: the project with its extras, first without torch, then with the host rooms on top.
 BASE := $(VENV)/.stamp-base
@@ -43,10 +47,10 @@ serve: $(BASE)  ## the service and its page, at http://127.0.0.1:8080 (ARGS="--p
 	$(BIN)/edge-sr serve $(ARGS)
 
 test: $(BASE)  ## the tests that need no torch and no GPU
-	$(BIN)/python -m pytest -m "not torch and not gpu and not slow" $(ARGS)
+	$(TEST) -m "not torch and not gpu and not slow" $(ARGS)
 
 test-all: $(ALL)  ## all tests but those that need a GPU or much time; installs torch
-	$(BIN)/python -m pytest -m "not gpu and not slow" $(ARGS)
+	$(TEST) -m "not gpu and not slow" $(ARGS)
 
 # A Chromium is no package of pip: Debian's is called chromium; EDGE_SR_CHROMIUM may name another. Without one the
 # tests of the page skip, and say so.
