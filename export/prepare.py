@@ -126,6 +126,11 @@ def prepare_dataset(
     return Report({side: counts[side] for side in SIDES}, left_out, absent)
 
 
+def parse_views(text: str) -> frozenset[str]:
+    """The views of a list such as PA,AP; none for an empty one, which means all."""
+    return frozenset(filter(None, (view.strip() for view in text.split(","))))
+
+
 def parse_shares(text: str) -> dict[str, float]:
     """Percentages for train, val and test, as in "70,20,10".
 

@@ -266,7 +266,7 @@ def test_an_interrupted_run_leaves_nothing(
             raise KeyboardInterrupt
         yield from items[1:]
 
-    monkeypatch.setattr("benchmarks.__main__.progress", interrupt)  # Ctrl-C at a known place
+    monkeypatch.setattr("benchmarks.commands.judging.progress", interrupt)  # Ctrl-C at a known place
     out = tmp_path / "results" / "name"
     arguments = ["quality", "--bundle", str(bundle.folder), "--pairs", str(pairs_folder), "--out", str(out)]
     assert run([*arguments, "--threads", "1", "--seeds", "1"]) == 130

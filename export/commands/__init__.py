@@ -1,0 +1,1 @@
+"""The commands of `python -m export`, by what they make."""
