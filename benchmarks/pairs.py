@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -12,11 +12,10 @@ import numpy.typing as npt
 
 from benchmarks.records import DataFacts
 from edge_sr.bundle import Bundle
-from edge_sr.errors import ConfigError
 from edge_sr.image import DOWNSAMPLE_OPERATORS, downsample, from_unit, split_luminance, to_unit
-from export.data import load_pairs
+from export.data import load_pairs, load_squares
 
-__all__ = ["REDUCTIONS", "Pairs", "read_pairs", "reduce_again", "to_gray"]
+__all__ = ["REDUCTIONS", "Pairs", "read_pairs", "reduce_all", "to_gray"]
 
 Float = npt.NDArray[np.float32]
 Gray = npt.NDArray[np.uint8]
@@ -68,39 +67,38 @@ def to_gray(images: Float) -> Gray:
     return np.stack([split_luminance(image)[0] for image in pixels.transpose(0, 2, 3, 1)])
 
 
-def read_pairs(folder: Path, bundle: Bundle, *, limit: int = 0) -> Pairs:
-    """Reads the pairs of a folder, the first ones by name, in the bundle's colours.
+def read_pairs(folder: Path, bundle: Bundle, *, limit: int = 0, reduction: str | None = None) -> Pairs:
+    """Reads the pairs of a folder, the first ones by name, in the bundle's colours: whole tiles of it.
 
     Args:
-        folder: With hr_256/ and lr_64/.
+        folder: With hr_256/ and lr_64/, for tiles of 64 that become 256; named by the sides.
         bundle: What will be run on them.
         limit: Images at most; 0 for all.
+        reduction: Of `REDUCTIONS`, to make the LR images of the HR images; None reads the folder's own.
 
     Raises:
-        ConfigError: There are none, one cannot be read, or they are not whole tiles of the bundle.
+        ConfigError: There are none, or one is of another size than its folder's name says.
+        ImageError: One cannot be read.
     """
-    lr, hr, names = load_pairs(folder, channels=bundle.manifest.channels)
-    small, large = bundle.manifest.tile, bundle.manifest.tile * bundle.manifest.scale
-    if lr.shape[-2:] != (small, small) or hr.shape[-2:] != (large, large):
-        found = " and ".join(f"{a.shape[-1]}x{a.shape[-2]}" for a in (lr, hr))
-        raise ConfigError(
-            f"wanted pairs of {small}x{small} and {large}x{large} pixels, got {found}",
-            hint="quality judges whole tiles, without the blending of several",
-        )
-    kept = slice(limit or None)
-    return Pairs(folder.resolve().name, lr[kept], hr[kept], tuple(names[kept]))
+    manifest, name, kept = bundle.manifest, folder.resolve().name, slice(limit or None)
+    side, channels = manifest.tile * manifest.scale, manifest.channels
+    if reduction is None:
+        lr, hr, names = load_pairs(folder, channels=channels, lr_side=manifest.tile, hr_side=side)
+        return Pairs(name, lr[kept], hr[kept], tuple(names[kept]))
+    hr, names = load_squares(folder, f"hr_{side}", side=side, channels=channels)
+    lr = reduce_all(hr[kept], reduction, scale=manifest.scale)
+    return Pairs(f"{name}-{reduction}", lr, hr[kept], tuple(names[kept]))
 
 
-def reduce_again(pairs: Pairs, how: str, *, scale: int) -> Pairs:
-    """The same HR images with LR images that are made of them; noise is the same for the same image.
+def reduce_all(hr: Float, how: str, *, scale: int) -> Float:
+    """LR images of HR images, in [-1, 1] both; noise is the same for the same place in the row.
 
     Args:
-        pairs: Their own LR images are dropped.
+        hr: (N, C, T, T).
         how: One of `REDUCTIONS`.
         scale: By how much.
     """
-    lr = np.stack([_reduced(hr, how, scale, index) for index, hr in enumerate(from_unit(pairs.hr, 8))])
-    return replace(pairs, name=f"{pairs.name}-{how}", lr=to_unit(lr))
+    return to_unit(np.stack([_reduced(image, how, scale, i) for i, image in enumerate(from_unit(hr, 8))]))
 
 
 def _reduced(hr: Gray, how: str, scale: int, index: int) -> Gray:

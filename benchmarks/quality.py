@@ -13,7 +13,7 @@ import torch
 from benchmarks.board import assemble, score, seed_diversity
 from benchmarks.environment import environment
 from benchmarks.features import FeatureDistance
-from benchmarks.pairs import Pairs, read_pairs, reduce_again
+from benchmarks.pairs import Pairs, read_pairs
 from benchmarks.records import BundleFacts, QualityResult
 from benchmarks.report import quality_table
 from benchmarks.rows import Autoencoder, Extras, Row, Runner, Track, make_rows, plan_rows
@@ -90,10 +90,8 @@ def run_quality(request: Request, *, arguments: Sequence[str], track: Track) -> 
         EdgeSRError: The bundle, the pairs or the weights cannot be used.
     """
     bundle = Bundle.open(request.bundle)
-    pairs = read_pairs(request.pairs, bundle, limit=request.limit)
+    pairs = read_pairs(request.pairs, bundle, limit=request.limit, reduction=request.reduction)
     operator, scale = bundle.manifest.degradation, bundle.manifest.scale
-    if request.reduction:
-        pairs = reduce_again(pairs, request.reduction, scale=scale)
     lpips = LPIPS(request.lpips) if request.lpips else None
     features = FeatureDistance(request.features) if request.features else None
     backend = open_backend("onnxruntime", threads=request.threads)

@@ -332,13 +332,15 @@ def to_unit(image: Gray) -> npt.NDArray[np.float32]:
 
 
 def load_pairs(
-    folder: Path, *, channels: int = 1
+    folder: Path, *, channels: int = 1, lr_side: int = LR, hr_side: int = HR
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], list[str]]:
-    """Reads a folder of prepared pairs: `hr_256/NAME` and `lr_64/NAME`.
+    """Reads a folder of prepared pairs: `hr_256/NAME` and `lr_64/NAME`, or of other sides.
 
     Args:
         folder: Where they are.
         channels: 1 for gray, of colour the luminance; 3 for RGB, of gray three times the same.
+        lr_side: Pixels a side, which the folder is named by.
+        hr_side: Likewise.
 
     Returns:
         lr: (N, C, 64, 64), hr: (N, C, 256, 256), float32 in [-1, 1], and the names, sorted.
@@ -347,15 +349,27 @@ def load_pairs(
         ConfigError: No pairs, or an image of another size.
         ImageError: An HR image without its LR one, or an unreadable file.
     """
-    names = [path.name for path in _images_in(folder / HR_FOLDER)]
+    low = f"lr_{lr_side}"
+    hr, names = load_squares(folder, f"hr_{hr_side}", side=hr_side, channels=channels)
+    if not (folder / low).is_dir():
+        raise ConfigError(f"no pairs in {folder}", hint=f"it needs {low}/ with files of the same names")
+    lr = [_read_square(folder / low / name, lr_side, channels) for name in names]
+    return to_unit(np.stack(lr)), hr, names
+
+
+def load_squares(
+    folder: Path, kind: str, *, side: int, channels: int = 1
+) -> tuple[npt.NDArray[np.float32], list[str]]:
+    """Reads the images in `folder`/`kind`: (N, C, side, side) in [-1, 1], and their names, sorted.
+
+    Raises:
+        ConfigError: There are none, or one is of another size.
+        ImageError: One cannot be read.
+    """
+    names = [path.name for path in _images_in(folder / kind)]
     if not names:
-        hint = f"it needs {HR_FOLDER}/ and {LR_FOLDER}/ with files of the same names"
-        raise ConfigError(f"no pairs in {folder}", hint=hint)
-    lr, hr = (
-        to_unit(np.stack([_read_square(folder / kind / name, side, channels) for name in names]))
-        for kind, side in ((LR_FOLDER, LR), (HR_FOLDER, HR))
-    )
-    return lr, hr, names
+        raise ConfigError(f"no pairs in {folder}", hint=f"it needs images in {kind}/")
+    return to_unit(np.stack([_read_square(folder / kind / name, side, channels) for name in names])), names
 
 
 def _read_square(path: Path, side: int, channels: int) -> Gray:

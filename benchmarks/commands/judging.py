@@ -19,6 +19,7 @@ from benchmarks.commands.options import (
     OUT,
     PAIRS,
     PRECISION,
+    REDUCE,
     RESULTS,
     SEEDS,
     THREADS,
@@ -26,7 +27,6 @@ from benchmarks.commands.options import (
     set_threads,
     tell,
 )
-from benchmarks.pairs import REDUCTIONS
 
 
 @click.command()
@@ -39,9 +39,7 @@ from benchmarks.pairs import REDUCTIONS
 @click.option("--vae", type=FOLDER, help="The run that trained the autoencoder, for its ceiling.")
 @PRECISION
 @click.option("--preset", "presets", multiple=True, help="A preset to show beside the default; repeatable.")
-@click.option(
-    "--reduce", "reduction", type=click.Choice(REDUCTIONS), help="Make the LR images of the HR images, so."
-)
+@REDUCE
 @SEEDS
 @LIMIT
 @BATCH
@@ -214,6 +212,7 @@ def curve(out: Path | None, **options: Any) -> None:
 )
 @click.option("--judge", type=FOLDER, required=True, help="The classifier's run; trained where it is not.")
 @click.option("--iterations", type=click.IntRange(1), default=400, help="Of the classifier's training.")
+@REDUCE
 @SEEDS
 @BATCH
 @THREADS

@@ -9,6 +9,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+from benchmarks.pairs import REDUCTIONS
 from edge_sr.bundle import default_bundle
 from edge_sr.spec import Precision
 
@@ -20,13 +21,18 @@ RESULTS = Path(__file__).parents[1] / "results"
 BUNDLE = click.option(
     "--bundle", type=FOLDER, default=default_bundle, show_default="the shipped cxr-x4", help="Bundle folder."
 )
-PAIRS = click.option("--pairs", type=FOLDER, required=True, help="Folder with hr_256/ and lr_64/.")
+PAIRS = click.option(
+    "--pairs", type=FOLDER, required=True, help="Folder with hr_256/ and lr_64/, or others by their sides."
+)
 LPIPS = click.option("--lpips", type=FOLDER, help="Folder with squeezenet1_1.pth (and lpips' squeeze.pth).")
 PRECISION = click.option(
     "--precision",
     type=click.Choice([str(p) for p in Precision]),
     default=str(Precision.FP32),
     callback=lambda _context, _option, value: Precision(value),
+)
+REDUCE = click.option(
+    "--reduce", "reduction", type=click.Choice(REDUCTIONS), help="Make the LR images of the HR images, so."
 )
 SEEDS = click.option("--seeds", type=click.IntRange(1), default=3, help="Seeds 0, 1, ...")
 LIMIT = click.option("--limit", type=click.IntRange(0), default=0, help="Images at most; 0 for all.")

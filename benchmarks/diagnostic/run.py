@@ -48,6 +48,7 @@ class Request:
         labels: The table.
         judge: The judge's folder: trained there, or gone on with, where it is not finished.
         recipe: How the judge is trained.
+        reduction: How LR images are made, of `benchmarks.pairs.REDUCTIONS`; None for those in the folder.
         seeds: How many.
         batch, threads: Images at once; CPU threads, 0 for all cores.
         source: Where the images come from, in words.
@@ -59,6 +60,7 @@ class Request:
     labels: Path
     judge: Path
     recipe: Recipe
+    reduction: str | None = None
     seeds: int = 3
     batch: int = 4
     threads: int = 0
@@ -120,7 +122,7 @@ def run_diagnostic(request: Request, *, arguments: Sequence[str], track: Track) 
 def _open(request: Request) -> _Subject:
     bundle = Bundle.open(request.bundle)
     rungs, cases = plan_rungs(bundle), read_cases(request.data, request.labels)
-    pairs = read_pairs(cases.pairs_folder, bundle)
+    pairs = read_pairs(cases.pairs_folder, bundle, reduction=request.reduction)
     by_name = {case.path.name: case for case in cases.test}
     if odd := sorted(set(by_name) ^ set(pairs.names)):
         raise ConfigError(
@@ -181,7 +183,9 @@ def _record(
     return DiagnosticResult(
         environment=made_by,
         bundle=source(subject.bundle),
-        data=subject.pairs.facts(degradation=request.degradation, operator=manifest.degradation),
+        data=subject.pairs.facts(
+            degradation=request.reduction or request.degradation, operator=manifest.degradation
+        ),
         source=request.source,
         model_data=manifest.provenance.data,
         is_ill=tuple(int(case.is_ill) for case in subject.tested),

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from benchmarks.board import estimate
 from benchmarks.evidence.records import Projection
-from benchmarks.pairs import Pairs, reduce_again, to_gray
+from benchmarks.pairs import Pairs, reduce_all, to_gray
 from benchmarks.rows import Runner, Track
 from benchmarks.scores import CEILING_DB, Judge
 from edge_sr.evidence import back_project
@@ -42,8 +42,7 @@ def judge_projection(
     found: list[Projection] = []
     scale = runner.upscaler.bundle.manifest.scale
     for degradation in track((GIVEN, *DOWNSAMPLE_OPERATORS), "degradations"):
-        given = pairs if degradation == GIVEN else reduce_again(pairs, degradation, scale=scale)
-        planes = given.lr
+        planes = pairs.lr if degradation == GIVEN else reduce_all(pairs.hr, degradation, scale=scale)
         parts = [planes[at : at + batch] for at in range(0, len(planes), batch)]
         outputs = np.concatenate([runner.draw(part, preset, seed=seed) for part in parts])
         found += _rows(degradation, *_scores(outputs, planes, pairs, runner, judge))

@@ -241,7 +241,7 @@ def test_a_bad_folder_is_one_line_and_exit_code_1(
     assert run(["quality", *folders]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: no pairs in")
-    assert "hint: it needs hr_256/ and lr_64/" in error
+    assert "hint: it needs images in hr_256/" in error
     assert not list(tmp_path.iterdir())
 
 
@@ -249,7 +249,7 @@ def test_pairs_that_are_not_tiles_of_the_bundle_are_refused(
     pairs_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     other = write_tiny_bundle(tmp_path_factory.mktemp("other") / "tiny")  # its tiles are 16x16
-    with pytest.raises(ConfigError, match="wanted pairs of 16x16 and 64x64 pixels, got 64x64 and 256x256"):
+    with pytest.raises(ConfigError, match="no pairs in"):
         read_pairs(pairs_folder, other)
 
 

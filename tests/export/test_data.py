@@ -212,6 +212,8 @@ def test_a_folder_of_pairs_is_refused_where_one_is_missing_or_of_another_size(
 ) -> None:
     with pytest.raises(ConfigError, match="no pairs"):
         load_pairs(dataset / "train")
+    with pytest.raises(ConfigError, match="no pairs"):
+        load_pairs(dataset / "val", lr_side=128)
     shutil.copytree(dataset / "val", tmp_path / "val")
     cv2.imwrite(str(tmp_path / "val/lr_64/1.png"), original(0))
     with pytest.raises(ConfigError, match=r"1\.png is 300x300, wanted 64x64"):
