@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from benchmarks.commands.judging import curve, diagnostic, evidence, few_step, ladder, quality, seams
+from benchmarks.commands.judging import curve, diagnostic, evidence, few_step, ladder, models, quality, seams
 from benchmarks.commands.options import (
     BUNDLE,
     DEGRADATION,
@@ -73,6 +73,7 @@ for command in (
     seams,
     curve,
     diagnostic,
+    models,
     loop,
     service,
     faults,

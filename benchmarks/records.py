@@ -11,6 +11,7 @@ History of the formats:
     edge-sr/diagnostic 1  first version (see `benchmarks.diagnostic.records`)
     edge-sr/few-step 1  first version (see `benchmarks.few_step`)
     edge-sr/faults   1  first version (see `benchmarks.faults.records`)
+    edge-sr/models   1  first version (see `benchmarks.models`)
 """
 
 from __future__ import annotations

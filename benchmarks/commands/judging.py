@@ -240,3 +240,40 @@ def diagnostic(out: Path | None, iterations: int, **options: Any) -> None:
     outcome = run_diagnostic(request, arguments=sys.argv[1:], track=progress)
     written = save(out, record=outcome.record, markdown=outcome.markdown, png=outcome.png)
     tell(outcome.markdown, written)
+
+
+@click.command()
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    required=True,
+    metavar="FOLDER[:PRESET]",
+    help="A bundle, by its default preset or another; repeatable. Others are held against the first.",
+)
+@PAIRS
+@REDUCE
+@LPIPS
+@PRECISION
+@click.option("--seeds", type=click.IntRange(1), default=1, help="Seeds 0, 1, ...")
+@LIMIT
+@click.option(
+    "--rounds", type=click.IntRange(3), default=20, help="Times that every model is timed, in turns."
+)
+@BATCH
+@THREADS
+@DEGRADATION
+@OUT
+def models(out: Path | None, **options: Any) -> None:
+    """Set models of any kind side by side: quality, time in turns, memory; which does as well in less."""
+    from benchmarks.models import Request, run_models
+    from benchmarks.models_report import models_picture, models_report
+    from benchmarks.records import check_writable, save
+
+    request = Request(**options)
+    out = out or RESULTS / f"models-{request.precision}-{request.pairs.name}"
+    check_writable(out)
+    set_threads(request.threads)
+    result = run_models(request, arguments=sys.argv[1:], track=progress)
+    markdown = models_report(result)
+    tell(markdown, save(out, record=result, markdown=markdown, png=models_picture(result)))
