@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from itertools import cycle
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from benchmarks.models import ModelFacts, ModelsResult
 from benchmarks.records import Estimate, RowResult
@@ -125,8 +127,10 @@ def models_picture(result: ModelsResult) -> bytes:
     """Time against each metric, a colour a bundle; a PNG file."""
     names = [name for name in SHOWN if name in result.scores.metrics]
     figure = Figure(figsize=(5.2 * len(names), 4.6), dpi=100, layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+    panels = figure.subplots(1, len(names), squeeze=False)[0]
+    for axes, name in zip(panels, names, strict=True):
         _draw(axes, name, result)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=6, frameon=False)
     file = io.BytesIO()
     FigureCanvasAgg(figure).print_png(file)
     return file.getvalue()
@@ -141,16 +145,23 @@ def _draw(axes: Axes, name: str, result: ModelsResult) -> None:
         )
         points = [(m.timing.median * 1e3, rows[m.row].statistics[name].mean) for m in members]
         axes.plot(*zip(*points, strict=True), "o-", color=colour, label=members[0].bundle.name)
-        for m, point in zip(members, points, strict=True):
-            words = rows[m.row].note.partition(",")[2].strip() or rows[m.row].note
-            axes.annotate(words, point, xytext=(0, 6), textcoords="offset points", size=7, ha="center")
+        for m, point, below in zip(members, points, cycle((False, True)), strict=False):
+            place = {"xytext": (0, -13 if below else 7), "textcoords": "offset points", "ha": "center"}
+            axes.annotate(_short(rows[m.row]), point, size=8, color=colour, **place)
     axes.axhline(
         rows[BICUBIC].statistics[name].mean, color=GRAY, linewidth=0.8, linestyle=":", label="bicubic"
     )
     axes.set_xscale("log")
-    axes.margins(0.15)
+    axes.xaxis.set_major_formatter(lambda value, _place: f"{value:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(0.18)
     if metric.better < 0:
         axes.invert_yaxis()
     axes.set_xlabel("ms an image")
     axes.set_ylabel(f"{metric.label} (up is better)")
-    axes.legend(frameon=False, fontsize=8)
+
+
+def _short(row: RowResult) -> str:
+    if row.preset is None:
+        return "one pass"
+    return f"{row.preset.steps} step{'s' if row.preset.steps > 1 else ''}"
