@@ -23,7 +23,7 @@ from benchmarks.ladder.rungs import Rung
 from benchmarks.loop import take_turns, timing
 from benchmarks.pairs import Pairs, read_pairs
 from benchmarks.quality import bundle_facts
-from benchmarks.records import BundleFacts, Estimate, QualityResult, Record, RowResult, Timing
+from benchmarks.records import BundleFacts, Environment, Estimate, QualityResult, Record, RowResult, Timing
 from benchmarks.rows import BICUBIC, MODEL, Extras, Row, Runner, Track, describe, make_rows
 from benchmarks.scores import LPIPS_NAME, Judge
 from edge_sr.backends import open_backend
@@ -35,7 +35,7 @@ from edge_sr.spec import Precision
 from edge_sr.statistics import median_ratio
 from export.perceptual import LPIPS
 
-__all__ = ["ModelFacts", "ModelsResult", "Request", "run_models"]
+__all__ = ["AS_GOOD", "ModelFacts", "ModelsResult", "Request", "run_models"]
 
 Gray = npt.NDArray[np.uint8]
 SEED = 0  # of what is timed
@@ -96,12 +96,22 @@ class ModelFacts(Record):
 
 
 class ModelsResult(Record):
-    """Models side by side; `scores.bundle` is the first."""
+    """Models side by side, the first of them the one that the result is of."""
 
     kind: Literal["edge-sr/models"] = "edge-sr/models"
     schema_version: Literal[1] = 1
     scores: QualityResult
     models: tuple[ModelFacts, ...]
+
+    @property
+    def bundle(self) -> BundleFacts:
+        """Of the first."""
+        return self.scores.bundle
+
+    @property
+    def environment(self) -> Environment:
+        """Where it was made."""
+        return self.scores.environment
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from benchmarks.report import footer, heading, markdown_table
 from benchmarks.rows import BICUBIC, MODEL
 from benchmarks.scores import LPIPS_NAME, METRICS
 
-__all__ = ["models_picture", "models_report"]
+__all__ = ["in_less", "models_picture", "models_report"]
 
 SHOWN = ("psnr_db", "ssim", LPIPS_NAME)
 MIB, MB = 2**20, 1e6
@@ -66,7 +66,7 @@ def models_report(result: ModelsResult) -> str:
             ],
         ),
         "",
-        *[f"- {sentence}" for m in result.models if (sentence := _as_good(m, result))],
+        *[f"- {sentence}" for m in result.models if (sentence := in_less(m, result))],
         *[f"- {notice}" for notice in scores.notices],
         "",
         *footer(scores.environment, digest=first.bundle.digest, backend=first.bundle.backend),
@@ -107,7 +107,7 @@ def _change(change: Estimate, digits: int) -> str:
     return f"{change.mean:+.{digits}f} [{change.low:+.{digits}f}, {change.high:+.{digits}f}]"
 
 
-def _as_good(model: ModelFacts, result: ModelsResult) -> str:
+def in_less(model: ModelFacts, result: ModelsResult) -> str:
     """Which other does as well in less time, in a sentence; nothing where none does."""
     if model.as_good == model.row:
         return ""

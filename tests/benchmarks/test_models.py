@@ -11,6 +11,7 @@ import pytest
 from benchmarks.__main__ import run
 from benchmarks.models import ModelsResult, Request, run_models
 from benchmarks.models_report import models_picture, models_report
+from benchmarks.records import save
 from benchmarks.rows import BICUBIC, HR, MODEL, Track
 from edge_sr.bundle import Bundle
 from edge_sr.errors import ConfigError, UsageError
@@ -82,6 +83,20 @@ def test_the_report_names_every_model_and_who_does_as_well(result: ModelsResult)
     assert text.count("is at least as good as") == told
     picture = cv2.imdecode(np.frombuffer(models_picture(result), np.uint8), cv2.IMREAD_COLOR)
     assert picture is not None and picture.std() > 10
+
+
+def test_the_page_of_the_first_model_tells_of_the_others(
+    result: ModelsResult, latent: Bundle, pairs_folder: Path, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    save(results / "models", record=result, markdown="")
+    places = ["--bundle", str(latent.folder), "--pairs", str(pairs_folder), "--results", str(results)]
+    assert run(["report", *places, "--threads", "1", "--out", str(tmp_path / "page.html")]) == 0
+    told = (tmp_path / "page.md").read_text()
+    assert "Other models on the same images" in told and "models.json" in told
+    for model, row in zip(result.models, result.scores.rows[2:], strict=True):
+        assert f"{row.statistics['psnr_db'].mean:.2f}" in told
+        assert f"{model.peak_bytes / 2**20:.0f}" in told
 
 
 def test_what_cannot_be_set_side_by_side_is_refused(
