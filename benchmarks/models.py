@@ -6,12 +6,13 @@ models of different kinds: latent against pixel space, a student against its tea
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -48,9 +49,9 @@ class Request:
     """What is to be judged, and how.
 
     Attributes:
-        models: FOLDER or FOLDER:PRESET; the others are held against the first.
+        models: FOLDER[:PRESET][@PRECISION]; the others are held against the first.
         pairs: Folder.
-        precision: Of all graphs.
+        precision: Of those that name none.
         lpips: Folder of the LPIPS weights; None leaves the metric out.
         reduction: How LR images are made, of `benchmarks.pairs.REDUCTIONS`; None for the pairs' own.
         seeds, limit: How many; images at most, 0 for all.
@@ -114,8 +115,15 @@ class ModelsResult(Record):
         return self.scores.environment
 
 
-@dataclass(frozen=True)
-class _Entry:
+class _Name(NamedTuple):
+    """What the text of a model says."""
+
+    folder: Path
+    preset: str | None
+    precision: Precision
+
+
+class _Entry(NamedTuple):
     """A model as it is run."""
 
     row: Row
@@ -136,25 +144,22 @@ def run_models(request: Request, *, arguments: Sequence[str], track: Track) -> M
     """
     if len(request.models) < 2:
         raise UsageError("one model has nothing to stand beside", hint="give --model twice or more")
-    named = [_parse(text) for text in request.models]
-    bundles = {folder: Bundle.open(folder) for folder, _ in named}
-    first = bundles[named[0][0]]
+    named = [_parse(text, request.precision) for text in request.models]
+    bundles = {name.folder: Bundle.open(name.folder) for name in named}
+    first = bundles[named[0].folder]
     _check_alike(tuple(bundles.values()))
+    rows = [_row(index, bundles[name.folder], name) for index, name in enumerate(named)]
     pairs = read_pairs(request.pairs, first, limit=request.limit, reduction=request.reduction)
     lpips = LPIPS(request.lpips) if request.lpips else None
     with ExitStack() as stack:
-        opened = {
-            folder: stack.enter_context(
-                Upscaler(
-                    bundle, open_backend("onnxruntime", threads=request.threads), precision=request.precision
-                )
-            )
-            for folder, bundle in bundles.items()
-        }
-        entries = [
-            _Entry(_row(index, bundles[folder], preset), opened[folder])
-            for index, (folder, preset) in enumerate(named)
-        ]
+        opened: dict[tuple[Path, Precision], Upscaler] = {}
+        for folder, _, precision in named:
+            if (folder, precision) not in opened:
+                backend = open_backend("onnxruntime", threads=request.threads)
+                upscaler = Upscaler(bundles[folder], backend, precision=precision)
+                opened[folder, precision] = stack.enter_context(upscaler)
+        upscalers = [opened[folder, precision] for folder, _, precision in named]
+        entries = list(map(_Entry, rows, upscalers))
         images = _images(entries, pairs, request, track)
         timings = _time(entries, pairs, request, track)
         facts = [bundle_facts(entry.upscaler) for entry in entries]
@@ -174,10 +179,22 @@ def run_models(request: Request, *, arguments: Sequence[str], track: Track) -> M
     )
 
 
-def _parse(text: str) -> tuple[Path, str | None]:
-    """FOLDER or FOLDER:PRESET; a folder may have a colon in its name."""
-    folder, colon, preset = text.rpartition(":")
-    return (Path(folder), preset) if colon and not Path(text).is_dir() else (Path(text), None)
+def _parse(text: str, precision: Precision) -> _Name:
+    """The longest folder that is there, and what follows it: a folder's own name may have : and @.
+
+    Raises:
+        UsageError: What follows names no preset and no precision.
+    """
+    ends = [len(text), *(m.start() for m in re.finditer("[:@]", text))][::-1]
+    end = max((e for e in ends if Path(text[:e]).is_dir()), default=min(ends))
+    found = re.fullmatch(r"(?::([^:@]+))?(?:@([^:@]+))?", text[end:])
+    if found is None:
+        raise UsageError(f"{text[end:]!r} behind {text[:end]}", hint="give FOLDER[:PRESET][@PRECISION]")
+    if found[2] is None:
+        return _Name(Path(text[:end]), found[1], precision)
+    if found[2] not in set(Precision):
+        raise UsageError(f"no precision {found[2]!r}", hint=f"one of {', '.join(Precision)}")
+    return _Name(Path(text[:end]), found[1], Precision(found[2]))
 
 
 def _check_alike(bundles: Sequence[Bundle]) -> None:
@@ -193,12 +210,12 @@ def _check_alike(bundles: Sequence[Bundle]) -> None:
                 raise ConfigError(f"{bundle.folder} has {what} {theirs}, {bundles[0].folder} has {ours}")
 
 
-def _row(index: int, bundle: Bundle, name: str | None) -> Row:
+def _row(index: int, bundle: Bundle, name: _Name) -> Row:
     """The first model's line is the scoreboard's `MODEL`."""
-    preset = _preset(bundle, name)
+    preset = _preset(bundle, name.preset)
     words = "one pass" if preset is None else describe(preset)
-    key = MODEL if index == 0 else f"{MODEL}-{index + 1}"
-    return Row(key, bundle.manifest.name + (f", {name}" if name else ""), words, preset)
+    label = ", ".join(filter(None, (bundle.manifest.name, name.preset, name.precision.upper())))
+    return Row(MODEL if index == 0 else f"{MODEL}-{index + 1}", label, words, preset)
 
 
 def _preset(bundle: Bundle, name: str | None) -> Preset | None:
@@ -253,20 +270,20 @@ def _facts(
     *,
     threads: int,
 ) -> list[ModelFacts]:
-    peaks: dict[str, int] = {}
+    peaks: dict[tuple[str, Precision], int] = {}
     found = []
     for entry, fact in zip(entries, facts, strict=True):
         bundle, precision, key = entry.upscaler.bundle, entry.upscaler.precision, entry.row.key
         rung = Rung(key, entry.row.label, entry.row.note, bundle, precision)
-        if fact.digest not in peaks:
-            peaks[fact.digest] = peak_memory(rung, threads=threads).peak
+        if (fact.digest, precision) not in peaks:
+            peaks[fact.digest, precision] = peak_memory(rung, threads=threads).peak
         found.append(
             ModelFacts(
                 row=key,
                 bundle=fact,
                 timing=timing(timings[key], note=entry.row.note),
                 ratio=None if key == MODEL else _ratio(timings[key], timings[MODEL]),
-                peak_bytes=peaks[fact.digest],
+                peak_bytes=peaks[fact.digest, precision],
                 graph_bytes=sum(stages[precision].bytes for stages in bundle.manifest.graphs.values()),
                 as_good=_as_good(key, scores, timings),
             )

@@ -35,7 +35,7 @@ def models_report(result: ModelsResult) -> str:
     names = [name for name in SHOWN if name in scores.metrics]
     data, seeds = scores.data, len(scores.seeds)
     lines = [
-        f"# {len(result.models)} models on {data.name}, {first.bundle.precision}",
+        f"# {len(result.models)} models on {data.name}",
         "",
         f"{len(data.images)} images, {seeds} seed{'s' if seeds > 1 else ''}; means over images, against the "
         f"true HR image. How the LR images were made: {data.degradation}.",
@@ -124,7 +124,7 @@ def in_less(model: ModelFacts, result: ModelsResult) -> str:
 
 
 def models_picture(result: ModelsResult) -> bytes:
-    """Time against each metric, a colour a bundle; a PNG file."""
+    """Time against each metric, a colour a bundle and precision; a PNG file."""
     names = [name for name in SHOWN if name in result.scores.metrics]
     figure = Figure(figsize=(5.2 * len(names), 4.6), dpi=100, layout="constrained")
     panels = figure.subplots(1, len(names), squeeze=False)[0]
@@ -138,13 +138,17 @@ def models_picture(result: ModelsResult) -> bytes:
 
 def _draw(axes: Axes, name: str, result: ModelsResult) -> None:
     rows, metric = {row.key: row for row in result.scores.rows}, METRICS[name]
-    digests = list(dict.fromkeys(model.bundle.digest for model in result.models))
-    for digest, colour in zip(digests, COLOURS * len(digests), strict=False):
-        members = sorted(
-            (m for m in result.models if m.bundle.digest == digest), key=lambda m: m.timing.median
-        )
+    kinds = list(dict.fromkeys((m.bundle.digest, m.bundle.precision) for m in result.models))
+    for kind, colour in zip(kinds, COLOURS * len(kinds), strict=False):
+        mine = (m for m in result.models if (m.bundle.digest, m.bundle.precision) == kind)
+        members = sorted(mine, key=lambda m: m.timing.median)
         points = [(m.timing.median * 1e3, rows[m.row].statistics[name].mean) for m in members]
-        axes.plot(*zip(*points, strict=True), "o-", color=colour, label=members[0].bundle.name)
+        axes.plot(
+            *zip(*points, strict=True),
+            "o-",
+            color=colour,
+            label=f"{members[0].bundle.name}, {kind[1].upper()}",
+        )
         for m, point, below in zip(members, points, cycle((False, True)), strict=False):
             place = {"xytext": (0, -13 if below else 7), "textcoords": "offset points", "ha": "center"}
             axes.annotate(_short(rows[m.row]), point, size=8, color=colour, **place)

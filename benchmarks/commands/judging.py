@@ -248,8 +248,8 @@ def diagnostic(out: Path | None, iterations: int, **options: Any) -> None:
     "models",
     multiple=True,
     required=True,
-    metavar="FOLDER[:PRESET]",
-    help="A bundle, by its default preset or another; repeatable. Others are held against the first.",
+    metavar="FOLDER[:PRESET][@PRECISION]",
+    help="A bundle, and how it is run; repeatable. Others are held against the first.",
 )
 @PAIRS
 @REDUCE
@@ -271,7 +271,7 @@ def models(out: Path | None, **options: Any) -> None:
     from benchmarks.records import check_writable, save
 
     request = Request(**options)
-    out = out or RESULTS / f"models-{request.precision}-{request.pairs.name}"
+    out = out or RESULTS / f"models-{request.pairs.name}"
     check_writable(out)
     set_threads(request.threads)
     result = run_models(request, arguments=sys.argv[1:], track=progress)

@@ -32,7 +32,7 @@ def _table(result: ModelsResult, context: Context) -> Table:
     names = [name for name in AS_GOOD if name in result.scores.metrics]
     made = result.environment
     return Table(
-        f"{context.images(result.scores.data)}, {result.bundle.precision.upper()}, {made.threads} threads, "
+        f"{context.images(result.scores.data)}, {made.threads} threads, "
         f"{made.cpu}; timed in turns within one run.",
         ("", "how", *[METRICS[name].label for name in names], "ms an image", "peak memory, MiB"),
         (
