@@ -117,7 +117,6 @@ class ObservedBinding:
         engine = self._engine
         feeds = {spec.name: self._arrays[spec.name] for spec in engine.inputs}
         own = [spec.name for spec in engine.outputs]
-        results: dict[str, Array] = {}
         for index, (session, chunk) in enumerate(engine.sessions):
             names = chunk if index else [*own, *chunk]
             results = dict(zip(names, _run(session, names, feeds), strict=True))
@@ -126,6 +125,7 @@ class ObservedBinding:
                 for name in own:
                     np.copyto(self._arrays[name], results[name])
             engine.observer(engine.component, {**inputs, **results})
+            del results  # before the next chunk's come
 
 
 def _chunks(model: Any, watched: Sequence[str], limit: int) -> list[list[str]]:
@@ -150,6 +150,9 @@ def _session(model: Any, extra: Sequence[str]) -> Any:
     copy.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in extra)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.enable_cpu_mem_arena = (
+        False  # every session's would keep the room that all its watched tensors took
+    )
     try:
         return onnxruntime.InferenceSession(
             copy.SerializeToString(), options, providers=["CPUExecutionProvider"]
