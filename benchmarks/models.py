@@ -20,7 +20,7 @@ import numpy.typing as npt
 from benchmarks.board import assemble, score
 from benchmarks.environment import environment
 from benchmarks.ladder.memory import peak_memory
-from benchmarks.ladder.rungs import Rung
+from benchmarks.ladder.rungs import Rung, calibrated
 from benchmarks.loop import take_turns, timing
 from benchmarks.pairs import Pairs, read_pairs
 from benchmarks.quality import bundle_facts
@@ -214,6 +214,8 @@ def _row(index: int, bundle: Bundle, name: _Name) -> Row:
     """The first model's line is the scoreboard's `MODEL`."""
     preset = _preset(bundle, name.preset)
     words = "one pass" if preset is None else describe(preset)
+    if name.precision in (Precision.INT8, Precision.INT8_FP16):
+        words += f"; {calibrated(bundle)}"
     label = ", ".join(filter(None, (bundle.manifest.name, name.preset, name.precision.upper())))
     return Row(MODEL if index == 0 else f"{MODEL}-{index + 1}", label, words, preset)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -113,7 +114,7 @@ def element_types(model: Any) -> dict[str, int]:
         CalibrationError: ONNX cannot tell, as with an operator that it does not know.
     """
     try:
-        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+        inferred = onnx.shape_inference.infer_shapes(_without_weights(model), strict_mode=True).graph
     except Exception as error:
         raise CalibrationError(f"the graph's types cannot be inferred: {_first_line(error)}") from error
     values = (*inferred.value_info, *inferred.input, *inferred.output)
@@ -127,9 +128,7 @@ def shapes(model: Any) -> dict[str, tuple[int, ...]]:
     Raises:
         CalibrationError: ONNX cannot tell the shape of a tensor.
     """
-    single = onnx.ModelProto()
-    single.CopyFrom(model)
-    del single.graph.value_info[:]
+    single = _without_weights(model)
     for value in (*single.graph.input, *single.graph.output):
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param:
@@ -141,6 +140,29 @@ def shapes(model: Any) -> dict[str, tuple[int, ...]]:
     if unknown:
         raise CalibrationError(f"the shapes of {', '.join(unknown[:5])} cannot be told", hint="export again")
     return found
+
+
+def _without_weights(model: Any) -> Any:
+    """A copy to infer from: a weight is an input of its shape, since no shape depends on its values.
+
+    Gigabytes would be written and read by the inference else, and more than two cannot be.
+    """
+    graph = model.graph
+    large = [tensor for tensor in graph.initializer if math.prod(tensor.dims) > SMALL]
+    known = {value.name for value in graph.input}
+    told = [helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in large if t.name not in known]
+    names = {tensor.name for tensor in large}
+    return helper.make_model(
+        helper.make_graph(
+            graph.node,
+            graph.name,
+            [*graph.input, *told],
+            graph.output,
+            [tensor for tensor in graph.initializer if tensor.name not in names],
+        ),
+        opset_imports=model.opset_import,
+        ir_version=model.ir_version,
+    )
 
 
 def finish(model: Any, *, opset: int = OPSET) -> Any:
@@ -198,6 +220,10 @@ def _unfold(model: Any) -> Any:
             kept.append(node)
     del graph.node[:]
     graph.node.extend(kept)
+    read = {name for node in kept for name in node.input} | {value.name for value in graph.output}
+    for place in reversed(range(len(graph.initializer))):
+        if graph.initializer[place].name in stored.keys() - read:
+            del graph.initializer[place]  # one protobuf message holds two gigabytes
     return model
 
 

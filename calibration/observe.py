@@ -49,8 +49,8 @@ class ObservingBackend(Resource):
         Args:
             watched: Names of tensors in each graph.
             observer: Told their values.
-            chunk_bytes: Memory for them, at one sample; None for 256 MiB, or what a graph's weights take in
-                FP32 where that is more, since every chunk has a session with all of them.
+            chunk_bytes: Memory for them, at one sample; None for 256 MiB, or more for a large graph, since
+                every chunk has a session with all weights.
         """
         self.watched, self.observer, self.chunk_bytes = watched, observer, chunk_bytes
 
@@ -71,8 +71,7 @@ class ObservingBackend(Resource):
         own = {spec.name for spec in (*graph.inputs, *graph.outputs)}
         watched = [name for name in self.watched[graph.component] if name not in own]
         model = read_graph(graph.path)
-        limit = self.chunk_bytes or max(CHUNK_BYTES, 2 * model.ByteSize())  # weights are FP16 in the file
-        chunks = _chunks(model, watched, limit)
+        chunks = _chunks(model, watched, self.chunk_bytes)
         return ObservedEngine(graph, [(_session(model, chunk), chunk) for chunk in chunks], self.observer)
 
     def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike, *, shared: bool = False) -> HostBuffer:
@@ -128,9 +127,15 @@ class ObservedBinding:
             del results  # before the next chunk's come
 
 
-def _chunks(model: Any, watched: Sequence[str], limit: int) -> list[list[str]]:
-    """The watched tensors in groups of at most `limit` bytes for one sample, at least one group."""
+def _chunks(model: Any, watched: Sequence[str], limit: int | None) -> list[list[str]]:
+    """The watched tensors in groups of at most `limit` bytes for one sample, at least one group.
+
+    Without a limit: where the weights, once a group, and the largest group take least together.
+    """
     sizes = {name: 4 * math.prod(shape) for name, shape in shapes(model).items()}
+    if limit is None:
+        total = sum(sizes.get(name, 0) for name in watched)
+        limit = max(CHUNK_BYTES, math.isqrt(total * model.ByteSize()))
     groups: list[list[str]] = [[]]
     taken = 0
     for name in watched:

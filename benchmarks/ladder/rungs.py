@@ -18,6 +18,7 @@ __all__ = [
     "INT8",
     "NAIVE",
     "Rung",
+    "calibrated",
     "deployed_preset",
     "int8_form",
     "plain_backend",
@@ -62,8 +63,8 @@ def plan_rungs(bundle: Bundle, control: Bundle) -> tuple[Rung, ...]:
     return (
         Rung(FP32, "FP32", "what the others are held against", bundle, Precision.FP32),
         Rung(FP16, "FP16 (emulated)", FP16_NOTE, bundle, Precision.FP16),
-        Rung(INT8, "INT8", f"{_calibrated(bundle)}, {int8_form()}", bundle, Precision.INT8),
-        Rung(NAIVE, "Naive INT8", f"control: {_calibrated(control)}, {int8_form()}", control, Precision.INT8),
+        Rung(INT8, "INT8", f"{calibrated(bundle)}, {int8_form()}", bundle, Precision.INT8),
+        Rung(NAIVE, "Naive INT8", f"control: {calibrated(control)}, {int8_form()}", control, Precision.INT8),
     )
 
 
@@ -118,7 +119,7 @@ def _hashes(bundle: Bundle, precision: Precision) -> dict[Component, str]:
     return {c: graphs[c][precision].sha256 for c in bundle.manifest.components if precision in graphs[c]}
 
 
-def _calibrated(bundle: Bundle) -> str:
+def calibrated(bundle: Bundle) -> str:
     """How the INT8 graphs were made, in a few words."""
     record = bundle.manifest.calibration
     if record is None:
