@@ -22,6 +22,7 @@ SHOWN = ("psnr_db", "ssim", LPIPS_NAME)
 MIB, MB = 2**20, 1e6
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito
 GRAY = "#606060"
+DECADE = 10  # times as long: then on a logarithmic axis
 CAUTION = (
     "Time is that of one image of one tile on this machine, in turns (median, and quartiles); memory that of "
     "a process of its own, with the interpreter and the libraries. Another device may order them otherwise."
@@ -155,9 +156,11 @@ def _draw(axes: Axes, name: str, result: ModelsResult) -> None:
     axes.axhline(
         rows[BICUBIC].statistics[name].mean, color=GRAY, linewidth=0.8, linestyle=":", label="bicubic"
     )
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda value, _place: f"{value:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    seconds = [model.timing.median for model in result.models]
+    if max(seconds) > DECADE * min(seconds):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _place: f"{value:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(0.18)
     if metric.better < 0:
         axes.invert_yaxis()
