@@ -67,7 +67,7 @@ def models_report(result: ModelsResult) -> str:
             ],
         ),
         "",
-        *[f"- {sentence}" for m in result.models if (sentence := in_less(m, result))],
+        *[f"- {sentence}" for sentence in in_less(result)],
         *[f"- {notice}" for notice in scores.notices],
         "",
         *footer(scores.environment, digest=first.bundle.digest, backend=first.bundle.backend),
@@ -108,20 +108,19 @@ def _change(change: Estimate, digits: int) -> str:
     return f"{change.mean:+.{digits}f} [{change.low:+.{digits}f}, {change.high:+.{digits}f}]"
 
 
-def in_less(model: ModelFacts, result: ModelsResult) -> str:
-    """Which other does as well in less time, in a sentence; nothing where none does."""
-    if model.as_good == model.row:
-        return ""
-    rows = {row.key: row for row in result.scores.rows}
-    other = next(m for m in result.models if m.row == model.as_good)
+def in_less(result: ModelsResult) -> list[str]:
+    """Which do as well as others in less time, a sentence each; none where none does."""
+    able = dict.fromkeys(model.as_good for model in result.models if model.as_good != model.row)
+    return [_sentence(row, result) for row in able]
+
+
+def _sentence(row: str, result: ModelsResult) -> str:
+    rows = {each.key: each for each in result.scores.rows}
+    own = next(model for model in result.models if model.row == row)
     judges = "PSNR and LPIPS" if LPIPS_NAME in result.scores.metrics else "PSNR"
-    share = other.timing.median / model.timing.median
-    memory = other.peak_bytes / model.peak_bytes
-    able, wanted = (f"{rows[key].label} ({rows[key].note})" for key in (model.as_good, model.row))
-    return (
-        f"{able} is at least as good as {wanted} by the means of {judges}, in {share:.2g} of its time and "
-        f"{memory:.2g} of its memory."
-    )
+    beaten = [model for model in result.models if model.as_good == row != model.row]
+    shares = [f"{rows[m.row].label} in {own.timing.median / m.timing.median:.2g} of its time" for m in beaten]
+    return f"{rows[row].label} is at least as good, by the means of {judges}, as {'; '.join(shares)}."
 
 
 def models_picture(result: ModelsResult) -> bytes:

@@ -23,7 +23,7 @@ def build(found: Sequence[Found[ModelsResult]], context: Context) -> Body:
     blocks: list[Table | Prose] = []
     for each in found:
         blocks.append(_table(each.record, context))
-        blocks += [Prose(sentence) for m in each.record.models if (sentence := in_less(m, each.record))]
+        blocks += [Prose(sentence) for sentence in in_less(each.record)]
     return Body(tuple(blocks))
 
 
@@ -34,7 +34,7 @@ def _table(result: ModelsResult, context: Context) -> Table:
     return Table(
         f"{context.images(result.scores.data)}, {made.threads} threads, "
         f"{made.cpu}; timed in turns within one run.",
-        ("", "how", *[METRICS[name].label for name in names], "ms an image", "peak memory, MiB"),
+        ("", "how", *[METRICS[name].label for name in names], "an image", "peak memory, MiB"),
         (
             (rows[BICUBIC].label, "", *_means(rows[BICUBIC], names), "", ""),
             *[_row(model, rows[model.row], names) for model in result.models],
