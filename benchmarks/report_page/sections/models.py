@@ -32,8 +32,8 @@ def _table(result: ModelsResult, context: Context) -> Table:
     names = [name for name in AS_GOOD if name in result.scores.metrics]
     made = result.environment
     return Table(
-        f"{context.images(result.scores.data)}, {made.threads} threads, "
-        f"{made.cpu}; timed in turns within one run.",
+        f"{context.images(result.scores.data)}; {made.threads} threads, {made.cpu}, {made.cores} cores under "
+        f"a load of {made.load}: timed in turns, so read the ratios.",
         ("", "how", *[METRICS[name].label for name in names], "an image", "peak memory, MiB"),
         (
             (rows[BICUBIC].label, "", *_means(rows[BICUBIC], names), "", ""),
