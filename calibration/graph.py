@@ -173,10 +173,7 @@ def finish(model: Any, *, opset: int = OPSET) -> Any:
     """
     graph = model.graph
     _sort(graph)
-    read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
-    kept = [tensor for tensor in graph.initializer if tensor.name in read]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
+    _drop_unread_weights(graph)
     del graph.value_info[:]
     del model.opset_import[:]
     model.opset_import.append(helper.make_opsetid("", opset))
@@ -220,11 +217,16 @@ def _unfold(model: Any) -> Any:
             kept.append(node)
     del graph.node[:]
     graph.node.extend(kept)
-    read = {name for node in kept for name in node.input} | {value.name for value in graph.output}
-    for place in reversed(range(len(graph.initializer))):
-        if graph.initializer[place].name in stored.keys() - read:
-            del graph.initializer[place]  # one protobuf message holds two gigabytes
+    _drop_unread_weights(graph)
     return model
+
+
+def _drop_unread_weights(graph: Any) -> None:
+    """In place, without a copy of those that stay: one protobuf message holds two gigabytes."""
+    read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    for place in reversed(range(len(graph.initializer))):
+        if graph.initializer[place].name not in read:
+            del graph.initializer[place]
 
 
 def _sort(graph: Any) -> None:

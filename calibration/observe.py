@@ -155,9 +155,8 @@ def _session(model: Any, extra: Sequence[str]) -> Any:
     copy.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in extra)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.enable_cpu_mem_arena = (
-        False  # every session's would keep the room that all its watched tensors took
-    )
+    # Every session's arena would keep the room that all its watched tensors took.
+    options.enable_cpu_mem_arena = False
     try:
         return onnxruntime.InferenceSession(
             copy.SerializeToString(), options, providers=["CPUExecutionProvider"]
