@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from tqdm import tqdm
@@ -13,6 +13,7 @@ from benchmarks.pairs import REDUCTIONS
 from edge_sr.bundle import default_bundle
 from edge_sr.spec import Precision
 
+F = TypeVar("F", bound=Callable[..., Any])
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(path_type=Path)
 RESULTS = Path(__file__).parents[1] / "results"
@@ -25,12 +26,19 @@ PAIRS = click.option(
     "--pairs", type=FOLDER, required=True, help="Folder with hr_256/ and lr_64/, or others by their sides."
 )
 LPIPS = click.option("--lpips", type=FOLDER, help="Folder with squeezenet1_1.pth (and lpips' squeeze.pth).")
-PRECISION = click.option(
-    "--precision",
-    type=click.Choice([str(p) for p in Precision]),
-    default=str(Precision.FP32),
-    callback=lambda _context, _option, value: Precision(value),
-)
+
+
+def precision_option(default: Precision) -> Callable[[F], F]:
+    """--precision, of the graphs."""
+    return click.option(
+        "--precision",
+        type=click.Choice([str(p) for p in Precision]),
+        default=str(default),
+        callback=lambda _context, _option, value: Precision(value),
+    )
+
+
+PRECISION, INT8_PRECISION = precision_option(Precision.FP32), precision_option(Precision.INT8)
 REDUCE = click.option(
     "--reduce", "reduction", type=click.Choice(REDUCTIONS), help="Make the LR images of the HR images, so."
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import click
 from benchmarks.commands.options import (
     BUNDLE,
     FOLDER,
+    INT8_PRECISION,
     OUT,
     PRECISION,
     RESULTS,
@@ -19,7 +22,6 @@ from benchmarks.commands.options import (
     progress,
     tell,
 )
-from edge_sr.spec import Precision
 
 
 @click.command()
@@ -45,12 +47,7 @@ def loop(out: Path | None, **options: Any) -> None:
 
 @click.command()
 @BUNDLE
-@click.option(
-    "--precision",
-    type=click.Choice([str(p) for p in Precision]),
-    default=str(Precision.INT8),
-    callback=lambda _context, _option, value: Precision(value),
-)
+@INT8_PRECISION
 @click.option(
     "--batch", "batches", type=click.IntRange(1, 64), multiple=True, default=(1, 2, 4, 8), help="Of a server."
 )
@@ -91,23 +88,15 @@ def service(out: Path | None, **options: Any) -> None:
     request = Request(**options)
     out = out or RESULTS / f"service-{request.bundle.name}-{request.precision}"
     check_writable(out)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers end with it
-    try:
+    with _interrupted_by_sigterm():
         result = run_service(request, arguments=sys.argv[1:], track=progress)
-    finally:
-        signal.signal(signal.SIGTERM, before)
     markdown = service_report(result)
     tell(markdown, save(out, record=result, markdown=markdown))
 
 
 @click.command()
 @BUNDLE
-@click.option(
-    "--precision",
-    type=click.Choice([str(p) for p in Precision]),
-    default=str(Precision.INT8),
-    callback=lambda _context, _option, value: Precision(value),
-)
+@INT8_PRECISION
 @click.option("--backend", default="onnxruntime", help="Of edge-sr serve.")
 @click.option("--seconds", type=click.FloatRange(5), default=60.0, help="Of the flood.")
 @click.option("--queue-size", type=click.IntRange(1, 20), default=4, help="Requests that may wait.")
@@ -126,11 +115,8 @@ def faults(out: Path | None, **options: Any) -> None:
     request = Request(**options)
     out = out or RESULTS / f"faults-{request.bundle.name}-{request.precision}"
     check_writable(out)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers end with it
-    try:
+    with _interrupted_by_sigterm():
         result = run_faults(request, arguments=sys.argv[1:])
-    finally:
-        signal.signal(signal.SIGTERM, before)
     markdown = faults_report(result)
     tell(markdown, save(out, record=result, markdown=markdown))
 
@@ -177,3 +163,13 @@ def roofline(out: Path | None, **options: Any) -> None:
     result = run_roofline(request, arguments=sys.argv[1:], track=progress)
     markdown = roofline_report(result)
     tell(markdown, save(out, record=result, markdown=markdown))
+
+
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """So that the servers which a benchmark started end with it."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
